@@ -1,0 +1,54 @@
+// Bytes that grow at the end. The memory is not initialised, and grows with what has arrived, not
+// with what a client announces.
+#pragma once
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "src/base/bytes.h"
+
+namespace mws {
+
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    memory_ = std::move(other.memory_);
+    size_ = std::exchange(other.size_, 0);
+    capacity_ = std::exchange(other.capacity_, 0);
+    return *this;
+  }
+
+  // Makes the buffer more bytes longer and returns where they go. expected is the size it will have
+  // in the end as far as known: an upper bound for what is reserved ahead. Throws std::bad_alloc.
+  uint8_t* grow(size_t more, uint64_t expected) {
+    size_t needed = size_ + more;
+    if (needed > capacity_) {
+      uint64_t ahead = std::min<uint64_t>(expected, std::max<uint64_t>(2 * needed, 4096));
+      size_t capacity = std::max(needed, size_t(ahead));
+      void* memory = realloc(memory_.get(), capacity);
+      if (!memory) throw std::bad_alloc();
+      (void)memory_.release();
+      memory_.reset(static_cast<uint8_t*>(memory));
+      capacity_ = capacity;
+    }
+    uint8_t* at = memory_.get() + size_;
+    size_ = needed;
+    return at;
+  }
+
+  size_t size() const { return size_; }
+  MutableBytes bytes() { return {memory_.get(), size_}; }
+
+ private:
+  struct Free {
+    void operator()(uint8_t* memory) const { free(memory); }
+  };
+  std::unique_ptr<uint8_t, Free> memory_;
+  size_t size_ = 0, capacity_ = 0;
+};
+
+}  // namespace mws

@@ -1,0 +1,21 @@
+// Close codes, RFC 6455 §7.4.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace mws {
+
+constexpr uint16_t kCloseGoingAway = 1001;
+constexpr uint16_t kCloseNoCode = 1005;  // §7.1.5: the close frame carried none; never on the wire
+constexpr uint16_t kCloseAbnormal = 1006;  // §7.1.5: no close frame arrived; never on the wire
+constexpr uint16_t kCloseInternalError = 1011;
+constexpr size_t kMaxCloseReason = 123;  // bytes; what a control frame holds beside the code
+
+// Whether an endpoint may put the code into a close frame: those that §7.4.1 defines for it, those
+// registered with IANA since, and the ranges of §7.4.2 for libraries and applications.
+constexpr bool may_be_sent(uint16_t code) {
+  return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+         (code >= 3000 && code <= 4999);
+}
+
+}  // namespace mws

@@ -1,0 +1,83 @@
+// The server's side of one WebSocket after its opening handshake, RFC 6455 §5 to §8, as a state
+// machine: bytes in, events and bytes out. It does no I/O and knows no time. One thread at a time.
+//
+// The session answers pings, answers and sends close frames, and fails the connection when the
+// client breaks a rule. Who owns it delivers what it transmits, in order, and decides how long to
+// wait for a client's close frame.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "src/base/bytes.h"
+#include "src/protocol/frame.h"
+#include "src/protocol/rule.h"
+
+namespace mws {
+
+class Session {
+ public:
+  class Host {
+   public:
+    // A whole message, type text or binary. The payload is writable and lives until the call
+    // returns. The host may send, close or abandon the session from here, but not destroy it.
+    virtual void on_message(Opcode type, MutableBytes payload) = 0;
+    // Bytes for the client: a frame's header, then its payload. Both live until the call returns.
+    virtual void transmit(Bytes header, Bytes payload) = 0;
+    // The last event. Clean: close frames went both ways, code and reason are the client's
+    // (kCloseNoCode where it gave none). Not clean: the client broke a rule; code and reason are
+    // what it was told (kCloseAbnormal if the server had closed before). Nothing will be
+    // transmitted or delivered after it.
+    virtual void on_end(uint16_t code, std::string_view reason, bool clean, Rule broken) = 0;
+
+   protected:
+    ~Host() = default;
+  };
+
+  explicit Session(uint64_t max_message_bytes) : max_message_(max_message_bytes) {}
+
+  // Takes all of input, which is unmasked in place. What arrives after the end is dropped.
+  void receive(MutableBytes input, Host& host);
+
+  // Sends one message in one frame. False, and nothing is sent, once a close frame went out.
+  // Text must be UTF-8 (§5.6): the caller answers for it.
+  bool send(Opcode type, Bytes payload, Host& host);
+
+  // Starts the closing handshake (§7.1.2). The code is one that may_be_sent() and the reason at
+  // most kMaxCloseReason bytes of UTF-8; with kCloseNoCode the frame is empty. Messages that arrive
+  // from then on are dropped. False if a close frame went out before.
+  bool close(uint16_t code, std::string_view reason, Host& host);
+
+  // No more events, whatever arrives: the connection is gone.
+  void abandon();
+
+  bool may_send() const { return state_ == State::open; }
+  bool ended() const { return state_ == State::ended; }
+
+ private:
+  enum class State : uint8_t { open, close_sent, ended };
+  struct Partial;  // what a session holds only while a frame or a message is incomplete
+
+  uint8_t* take_frame(uint8_t* at, uint8_t* end, Host& host);
+  uint8_t* take_rest_of_frame(uint8_t* at, uint8_t* end, Host& host);
+  ParsedHeader parse_header(Bytes input, FrameHeader& header) const;
+  Rule check(const FrameHeader& header) const;
+  void finish_partial_frame(Host& host);
+  void deliver(Opcode type, MutableBytes payload, Host& host);
+  void handle_control(Opcode opcode, Bytes payload, Host& host);
+  void handle_close(Bytes payload, Host& host);
+  bool send_close(Bytes payload, Host& host);
+  void fail(Rule rule, Host& host);
+  void transmit_frame(Opcode opcode, Bytes payload, Host& host);
+  void end(uint16_t code, std::string_view reason, bool clean, Rule broken, Host& host);
+  Partial& partial();
+
+  struct PartialDeleter {
+    void operator()(Partial* partial) const;
+  };
+  uint64_t max_message_;
+  std::unique_ptr<Partial, PartialDeleter> partial_;
+  State state_ = State::open;
+};
+
+}  // namespace mws
