@@ -1,0 +1,123 @@
+// One WebSocket after its opening handshake: a session on a transport, with what could not be
+// written yet and the deadline of its closing. It belongs to one loop for life, and only that
+// loop's thread touches it; it is made elsewhere and handed over by Loop::any_thread_adopt.
+//
+// Life: open, then closing (a close frame went out, the client's is awaited), then flushing (the
+// session has ended, its last bytes have not left), then lingering (the client has been told that
+// no more comes, its own end is awaited), then gone. Each step has a deadline.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "src/engine/send_queue.h"
+#include "src/engine/timers.h"
+#include "src/engine/transport.h"
+#include "src/protocol/session.h"
+
+namespace mws {
+
+class Connection;
+class Loop;
+
+// Who gets a connection's events, on its loop's thread. One may serve many connections; it outlives
+// them. on_close comes exactly once for every on_open, and is the last.
+class Endpoint {
+ public:
+  virtual void on_open(Connection& connection) noexcept = 0;
+  // The payload lives until the call returns.
+  virtual void on_message(Connection& connection, Opcode type, Bytes payload) noexcept = 0;
+  // The client broke a rule of the protocol and was told so; on_close follows.
+  virtual void on_rule_broken(Connection&, Rule) noexcept {}
+  // Clean: the closing handshake was completed; code and reason are the client's. Otherwise
+  // kCloseAbnormal, or what the client was told when it broke a rule of the protocol.
+  virtual void on_close(Connection& connection, uint16_t code, std::string_view reason,
+                        bool clean) noexcept = 0;
+
+ protected:
+  ~Endpoint() = default;
+};
+
+// What an endpoint keeps with a connection; destroyed with it, on the loop's thread.
+class Attachment {
+ public:
+  virtual ~Attachment() = default;
+};
+
+enum class SendResult {
+  sent,        // the kernel has it, or will when the read being dispatched is done
+  queued,      // it waits for the client to read
+  high_water,  // as queued, and more than kHighWater waits: send no more for now
+  closed,      // nothing was sent: the connection is closing or gone
+};
+
+class Connection final : private Session::Host, private Timer {
+ public:
+  // While more waits to be sent, the client is not read: it feels TCP's own backpressure.
+  static constexpr size_t kHighWater = 1 << 20;        // bytes
+  static constexpr uint64_t kCloseTimeout_ms = 5000;   // for the client's close frame
+  static constexpr uint64_t kLingerTimeout_ms = 2000;  // for the client's end of stream
+  // A client that reads as much of what waits gets kCloseTimeout_ms anew.
+  static constexpr size_t kProgress = 16 * 1024;  // bytes
+
+  Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint, uint64_t max_message_bytes,
+             std::unique_ptr<Attachment> attachment);
+  ~Connection();
+
+  SendResult send(Opcode type, Bytes payload);
+  // Starts the closing handshake; on_close follows. See Session::close for what is allowed.
+  bool close(uint16_t code, std::string_view reason);
+  // Bytes that were sent but that the kernel did not take yet.
+  size_t buffered_amount() const;
+  Attachment* attachment() const { return attachment_.get(); }
+  Loop& loop() const { return *loop_; }
+
+ private:
+  friend class Loop;
+  enum class Phase : uint8_t { open, closing, flushing, lingering, gone };
+
+  // From the loop.
+  void loop_start(Loop& loop, MutableBytes early);
+  void loop_events(uint32_t events);
+  void loop_stop(uint16_t code);
+
+  void read_some();
+  void client_ended();
+  template <class Work>
+  void corked(Work work);
+  void flush_cork();
+  void write(std::span<const iovec> pieces);
+  void enqueue(Bytes bytes);
+  void write_failed();
+  void write_queue();
+  void settle();
+  void tell_closed(uint16_t code, std::string_view reason, bool clean);
+  void go();
+  void set_deadline(uint64_t in_ms);
+  uint32_t wanted_events() const;
+
+  void on_message(Opcode type, MutableBytes payload) override;
+  void transmit(Bytes header, Bytes payload) override;
+  void on_end(uint16_t code, std::string_view reason, bool clean, Rule broken) override;
+  void on_due() override;
+
+  Session session_;
+  std::unique_ptr<Transport> transport_;
+  Endpoint& endpoint_;
+  std::unique_ptr<Attachment> attachment_;
+  Loop* loop_ = nullptr;
+  std::unique_ptr<SendQueue> queue_;  // only while it holds something
+  Connection* next_ = nullptr;        // in the loop's list
+  Connection* previous_ = nullptr;
+  Connection* next_to_read_ = nullptr;  // in its list of those to read before it waits
+  uint32_t interest_ = 0;               // what epoll was told
+  uint32_t progress_ = 0;               // bytes written since the deadline was set
+  Phase phase_ = Phase::open;
+  bool told_open_ = false;     // on_open was called, on_close not yet
+  bool broken_ = false;        // a write or an allocation failed
+  bool client_ended_ = false;  // its end of stream was read
+  bool holds_bytes_ = false;   // reading paused while the transport may hold bytes
+  bool reads_again_ = false;   // is in that list
+};
+
+}  // namespace mws

@@ -1,0 +1,219 @@
+#include "src/engine/loop.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <new>
+#include <system_error>
+#include <utility>
+
+#include "src/base/clock.h"
+
+namespace mws {
+
+namespace {
+
+// What epoll's data points to where it is no connection.
+char wakeup_tag, stop_tag;
+
+bool tell_epoll(int epoll, int operation, int descriptor, void* tag, uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = tag;
+  return epoll_ctl(epoll, operation, descriptor, &event) == 0;
+}
+
+}  // namespace
+
+Loop::Loop(size_t receive_bytes)
+    : receive_memory_(new uint8_t[receive_bytes]),
+      receive_buffer_(receive_memory_.get(), receive_bytes) {
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  wakeup_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (epoll_ < 0 || wakeup_ < 0 ||
+      !tell_epoll(epoll_, EPOLL_CTL_ADD, wakeup_, &wakeup_tag, EPOLLIN)) {
+    int error = errno;
+    if (epoll_ >= 0) close(epoll_);
+    if (wakeup_ >= 0) close(wakeup_);
+    throw std::system_error(error, std::generic_category(), "event loop");
+  }
+}
+
+Loop::~Loop() {
+  while (first_) first_->go();
+  bury();
+  close(epoll_);
+  close(wakeup_);
+}
+
+void Loop::run() {
+  // Mail that was posted before the quit is delivered: it may bring a connection.
+  while (!quit_asked_ || first_ || has_mail()) turn();
+}
+
+void Loop::run_while_connected() {
+  deliver_mail();
+  while (first_) turn();
+}
+
+void Loop::turn() {
+  epoll_event events[512];
+  int count = epoll_wait(epoll_, events, 512, wait_ms());
+  for (int i = 0; i < count; i++) {
+    void* tag = events[i].data.ptr;
+    if (tag == &wakeup_tag) deliver_mail();
+    else if (tag == &stop_tag)
+      any_thread_stop(stop_on_descriptor_.close_code, stop_on_descriptor_.grace_ms);
+    else static_cast<Connection*>(tag)->loop_events(events[i].events);
+  }
+  for (Connection* now = std::exchange(read_again_, nullptr); now;) {
+    Connection& connection = *now;
+    now = connection.next_to_read_;
+    connection.reads_again_ = false;
+    connection.loop_events(EPOLLIN);
+  }
+  if (!timers_.empty()) timers_.run(monotonic_ms());
+  begin_stop_if_asked();
+  bury();
+}
+
+int Loop::wait_ms() const {
+  if (read_again_) return 0;
+  if (timers_.empty()) return -1;
+  uint64_t now_ms = monotonic_ms(), due_ms = timers_.next_due_ms();
+  return due_ms <= now_ms ? 0 : int(std::min<uint64_t>(due_ms - now_ms, 3'600'000));
+}
+
+// --- From other threads ---
+
+void Loop::any_thread_adopt(std::unique_ptr<Connection> connection, std::vector<uint8_t> early) {
+  any_thread_post([this, c = std::move(connection), e = std::move(early)]() mutable {
+    start(std::move(c), e);
+  });
+}
+
+void Loop::any_thread_post_mail(std::unique_ptr<Mail> mail) {
+  bool first;
+  {
+    std::lock_guard lock(mail_lock_);
+    first = mail_.empty();
+    mail_.push_back(std::move(mail));
+  }
+  if (first) wake();
+}
+
+void Loop::any_thread_stop(uint16_t close_code, uint64_t grace_ms) {
+  uint64_t none = 0;
+  uint64_t asked = uint64_t(close_code) << 32 | std::min<uint64_t>(grace_ms, UINT32_MAX);
+  if (stop_asked_.compare_exchange_strong(none, asked)) wake();
+}
+
+void Loop::any_thread_quit() {
+  quit_asked_ = true;
+  wake();
+}
+
+bool Loop::stop_when_readable(int descriptor, uint16_t close_code, uint64_t grace_ms) {
+  stop_on_descriptor_ = {close_code, grace_ms};
+  // Once, as it stays readable.
+  return tell_epoll(epoll_, EPOLL_CTL_ADD, descriptor, &stop_tag, EPOLLIN | EPOLLONESHOT);
+}
+
+void Loop::wake() {
+  uint64_t one = 1;
+  // It fails only when the counter is full, and then the loop is awake.
+  [[maybe_unused]] ssize_t size = write(wakeup_, &one, sizeof one);
+}
+
+bool Loop::has_mail() {
+  std::lock_guard lock(mail_lock_);
+  return !mail_.empty();
+}
+
+void Loop::deliver_mail() {
+  uint64_t count;
+  [[maybe_unused]] ssize_t size = read(wakeup_, &count, sizeof count);
+  std::vector<std::unique_ptr<Mail>> mail;
+  {
+    std::lock_guard lock(mail_lock_);
+    mail.swap(mail_);
+  }
+  for (auto& each : mail) {
+    try {
+      each->run();
+    } catch (const std::bad_alloc&) {
+      // No memory for another connection: it is gone with its mail.
+    }
+  }
+}
+
+void Loop::begin_stop_if_asked() {
+  uint64_t asked = stopping_ ? 0 : stop_asked_.load();
+  if (!asked) return;
+  stopping_ = true;
+  stop_deadline_ms_ = monotonic_ms() + uint32_t(asked);
+  for (Connection *each = first_, *next; each; each = next) {
+    next = each->next_;
+    each->loop_stop(uint16_t(asked >> 32));
+  }
+}
+
+// --- Connections ---
+
+void Loop::start(std::unique_ptr<Connection> connection, MutableBytes early) {
+  timers_.make_room_for(connections_ + 1);
+  connections_++;
+  Connection& started = *connection.release();  // the list owns it
+  started.loop_start(*this, early);
+  if (stopping_) started.loop_stop(uint16_t(stop_asked_.load() >> 32));
+}
+
+void Loop::link(Connection& connection) {
+  connection.next_ = first_;
+  if (first_) first_->previous_ = &connection;
+  first_ = &connection;
+}
+
+void Loop::unlink(Connection& connection) {
+  (connection.previous_ ? connection.previous_->next_ : first_) = connection.next_;
+  if (connection.next_) connection.next_->previous_ = connection.previous_;
+  connections_--;
+  if (connection.reads_again_) {
+    Connection** at = &read_again_;
+    while (*at && *at != &connection) at = &(*at)->next_to_read_;
+    if (*at) *at = connection.next_to_read_;
+  }
+  // Events of this turn may still name it, and whoever called may be about to use it.
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, connection.transport_->descriptor(), nullptr);
+  connection.next_ = graveyard_;
+  graveyard_ = &connection;
+}
+
+void Loop::bury() {
+  while (graveyard_) {
+    std::unique_ptr<Connection> dead(graveyard_);
+    graveyard_ = dead->next_;
+  }
+}
+
+bool Loop::watch(Connection& connection, uint32_t events) {
+  return tell_epoll(epoll_, EPOLL_CTL_ADD, connection.transport_->descriptor(), &connection,
+                    events);
+}
+
+void Loop::set_interest(Connection& connection, uint32_t events) {
+  if (connection.interest_ == events) return;
+  connection.interest_ = events;
+  tell_epoll(epoll_, EPOLL_CTL_MOD, connection.transport_->descriptor(), &connection, events);
+}
+
+void Loop::read_again(Connection& connection) {
+  if (connection.reads_again_) return;
+  connection.reads_again_ = true;
+  connection.next_to_read_ = std::exchange(read_again_, &connection);
+}
+
+}  // namespace mws

@@ -1,0 +1,125 @@
+// An event loop: one thread that owns connections and does all of their work. Functions whose names
+// start with any_thread may be called from everywhere; the rest only on the loop's thread, or
+// before it runs.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "src/base/bytes.h"
+#include "src/engine/connection.h"
+#include "src/engine/cork.h"
+#include "src/engine/timers.h"
+
+namespace mws {
+
+class Loop {
+ public:
+  static constexpr size_t kReceiveBytes = 512 * 1024;
+
+  // Throws std::system_error when the system has no descriptors left.
+  explicit Loop(size_t receive_bytes = kReceiveBytes);
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  // Serves until it is told to quit and its last connection is gone.
+  void run();
+  // Serves until its last connection is gone.
+  void run_while_connected();
+
+  // Hands a connection over. early is what the client sent behind its opening handshake.
+  void any_thread_adopt(std::unique_ptr<Connection> connection, std::vector<uint8_t> early);
+  // Runs the task, a callable without arguments that can be moved, on the loop's thread.
+  template <class Task>
+  void any_thread_post(Task task);
+  // Closes every connection with the code, those that are yet to come too; after grace_ms none is
+  // left. Calls after the first do nothing. Like any_thread_quit it takes no lock and no memory, so
+  // that a signal handler may call it.
+  void any_thread_stop(uint16_t close_code, uint64_t grace_ms);
+  // Lets run() return once there is no connection.
+  void any_thread_quit();
+  // Stops as any_thread_stop does once the descriptor is readable; it is not read, and must outlive
+  // the loop's run. False if the system has no room for it.
+  bool stop_when_readable(int descriptor, uint16_t close_code, uint64_t grace_ms);
+
+  bool stopping() const { return stopping_; }
+
+  // The text or binary message that is being delivered; empty between deliveries. A text is known
+  // to be UTF-8.
+  bool is_current_message(Opcode type, Bytes payload) const {
+    return payload.data() == current_message_.data() && payload.size() == current_message_.size() &&
+           type == current_type_;
+  }
+
+ private:
+  friend class Connection;
+  class Mail {
+   public:
+    virtual ~Mail() = default;
+    virtual void run() = 0;
+  };
+
+  void any_thread_post_mail(std::unique_ptr<Mail> mail);
+  void wake();
+  void turn();
+  int wait_ms() const;
+  void start(std::unique_ptr<Connection> connection, MutableBytes early);
+  bool has_mail();
+  void deliver_mail();
+  void begin_stop_if_asked();
+  void bury();
+
+  // From connections.
+  void link(Connection& connection);
+  void unlink(Connection& connection);  // destroyed at the end of the turn
+  bool watch(Connection& connection, uint32_t events);
+  void set_interest(Connection& connection, uint32_t events);
+  void read_again(Connection& connection);
+  bool is_received(Bytes payload) const {
+    return payload.data() >= receive_buffer_.data() &&
+           payload.data() < receive_buffer_.data() + receive_buffer_.size();
+  }
+
+  std::unique_ptr<uint8_t[]> receive_memory_;
+  MutableBytes receive_buffer_;
+  Cork cork_;
+  Connection* corked_ = nullptr;  // whose output the cork gathers
+  Bytes current_message_;
+  Opcode current_type_{};
+  Timers timers_;
+  Connection* first_ = nullptr;       // of all connections
+  Connection* graveyard_ = nullptr;   // those that are gone, until the turn ends
+  Connection* read_again_ = nullptr;  // those to read before the loop waits, a list of its own
+  size_t connections_ = 0;
+  int epoll_ = -1, wakeup_ = -1;
+  bool stopping_ = false;
+  uint64_t stop_deadline_ms_ = 0;  // while stopping
+
+  std::mutex mail_lock_;
+  std::vector<std::unique_ptr<Mail>> mail_;  // under mail_lock_
+
+  struct Stop {
+    uint16_t close_code = 0;
+    uint64_t grace_ms = 0;
+  };
+  std::atomic<uint64_t> stop_asked_ = 0;  // close code << 32 | grace_ms
+  std::atomic<bool> quit_asked_ = false;
+  Stop stop_on_descriptor_;
+};
+
+template <class Task>
+void Loop::any_thread_post(Task task) {
+  struct Posted final : Mail {
+    explicit Posted(Task t) : task(std::move(t)) {}
+    void run() override { task(); }
+    Task task;
+  };
+  any_thread_post_mail(std::make_unique<Posted>(std::move(task)));
+}
+
+}  // namespace mws
