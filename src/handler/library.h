@@ -1,0 +1,45 @@
+// A handler's shared object in memory, and its table of callbacks as this server understands it.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "mod_websocket/handler_abi.h"
+#include "src/base/log.h"
+#include "src/base/result.h"
+
+namespace mws {
+
+inline constexpr const char* kDefaultSymbol = "websocket_handler";
+
+class Library {
+ public:
+  // Loads the object and checks its ABI; a failure says what is wrong with which file. While it is
+  // loaded, the same object and symbol give the same library, as a handler keeps one pointer to its
+  // host table. log outlives the library. One thread at a time.
+  static Result<std::shared_ptr<Library>> load(const std::string& path, const std::string& symbol,
+                                               LogSink& log);
+  ~Library();  // unloads it; nothing of it may be in use
+  Library(const Library&) = delete;
+  Library& operator=(const Library&) = delete;
+
+  // Callbacks that an older handler does not have are NULL; message is not.
+  const ws_handler& table() const { return table_; }
+  const std::string& path() const { return path_; }
+  void log(LogLevel level, std::string_view line) const noexcept;
+
+ private:
+  Library(std::string path, std::string symbol, LogSink& log);
+  static void log_from_handler(const ws_host* host, ws_level level, const char* line) noexcept;
+
+  struct Host {  // the host's table, from which a call finds its way back
+    ws_host table;
+    Library* library;
+  };
+  Host host_;
+  ws_handler table_{};
+  std::string path_, symbol_;
+  LogSink& log_;
+  void* object_ = nullptr;
+};
+
+}  // namespace mws
