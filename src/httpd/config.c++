@@ -1,0 +1,267 @@
+#include "src/httpd/config.h"
+
+#include <apr_strings.h>
+#include <http_core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "src/httpd/log.h"
+
+namespace mws {
+
+// A WebSocketHandler directive, and what it stands for on each server that it applies to. With
+// parameters set per virtual host, one directive can stand for several handlers.
+struct HandlerUse {
+  std::string name, symbol, place;  // place: "FILE:LINE"
+  server_rec* server;
+  const LocationConfig* section;
+  bool whole_server;  // stands outside of any section
+  std::map<server_rec*, Handler*> on_server;
+};
+
+namespace {
+
+// What one reading of the configuration has collected. httpd reads it twice at startup and again at
+// every restart; each has its own.
+struct Configuration {
+  std::vector<HandlerUse*> uses;
+  struct ForHandler {  // a directive in a section that means something to a handler of that section
+    const LocationConfig* section;
+    std::string what, place;
+  };
+  std::vector<ForHandler> for_handlers;
+  std::vector<std::unique_ptr<Handler>> handlers;
+  int threads = 0;
+};
+
+Configuration* configuration;
+
+LocationConfig& section_of(void* config) { return *static_cast<LocationConfig*>(config); }
+
+std::string place_of(const cmd_parms* cmd) {
+  return std::string(cmd->directive->filename) + ":" + std::to_string(cmd->directive->line_num);
+}
+
+// Handlers are configured when the configuration is read, each for its own section; what another
+// section says would come too late.
+void needs_handler(const cmd_parms* cmd, void* config) {
+  if (cmd->path)
+    configuration->for_handlers.push_back({&section_of(config), cmd->cmd->name, place_of(cmd)});
+}
+
+const char* set_handler(cmd_parms* cmd, void* config, const char* name, const char* symbol) {
+  LocationConfig& section = section_of(config);
+  section.no_handler = !strcasecmp(name, "none");
+  section.handler = nullptr;
+  if (section.no_handler) return nullptr;
+  auto* use = pool_new<HandlerUse>(cmd->pool);
+  use->name = name;
+  use->symbol = symbol ? symbol : kDefaultSymbol;
+  use->place = place_of(cmd);
+  use->server = cmd->server;
+  use->section = &section;
+  use->whole_server = !cmd->path;
+  section.handler = use;
+  configuration->uses.push_back(use);
+  return nullptr;
+}
+
+const char* set_handler_path(cmd_parms* cmd, void* config, const char* folder) {
+  const char* path = ap_server_root_relative(cmd->pool, folder);
+  if (!path) return apr_pstrcat(cmd->pool, "WebSocketHandlerPath: not a path: ", folder, nullptr);
+  section_of(config).handler_path = path;
+  needs_handler(cmd, config);
+  return nullptr;
+}
+
+const char* set_param(cmd_parms* cmd, void* config, const char* key, const char* value) {
+  section_of(config).params[key] = value;
+  needs_handler(cmd, config);
+  return nullptr;
+}
+
+const char* set_origin(cmd_parms* cmd, void* config, int argc, char* const argv[]) {
+  if (!argc) return "WebSocketOrigin needs same, any, or the origins that may connect";
+  auto* policy = pool_new<OriginPolicy>(cmd->pool);
+  for (int i = 0; i < argc; i++)
+    if (!strcasecmp(argv[i], "all") || !strcasecmp(argv[i], "none") || !policy->allow(argv[i]))
+      return apr_psprintf(cmd->pool,
+                          "WebSocketOrigin: \"%s\" is none of same, any, null, HOST, HOST:PORT, "
+                          "SCHEME://HOST[:PORT]; *.HOST stands for all names below HOST",
+                          argv[i]);
+  section_of(config).origins = policy;
+  return nullptr;
+}
+
+const char* set_max_message(cmd_parms* cmd, void* config, const char* text) {
+  char* end = nullptr;
+  apr_off_t bytes;
+  if (apr_strtoff(&bytes, text, &end, 10) || *end || end == text || bytes < 1)
+    return apr_psprintf(cmd->pool,
+                        "WebSocketMaxMessage: \"%s\" is not a number of bytes above 0, such as "
+                        "1048576",
+                        text);
+  section_of(config).max_message = bytes;
+  return nullptr;
+}
+
+const char* set_threads(cmd_parms* cmd, void*, const char* text) {
+  if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
+  char* end = nullptr;
+  long threads = strtol(text, &end, 10);
+  if (*end || end == text || threads < 1 || threads > 64)
+    return apr_psprintf(cmd->pool, "WebSocketThreads: \"%s\" is not a number from 1 to 64", text);
+  configuration->threads = int(threads);
+  return nullptr;
+}
+
+std::string file_of(apr_pool_t* pool, const HandlerUse& use, const LocationConfig& merged) {
+  if (use.name.find('/') == use.name.npos) {
+    std::string folder = merged.handler_path ? merged.handler_path : WEBSOCKET_HANDLER_PATH;
+    return folder + "/" + use.name + ".so";
+  }
+  const char* path = ap_server_root_relative(pool, use.name.c_str());
+  return path ? path : use.name;
+}
+
+// A handler that is configured the same way for several servers is configured once.
+struct Loaded {
+  HandlerUse* use;
+  std::string file;
+  std::map<std::string, std::string> params;
+  Handler* handler;
+};
+
+bool load(HandlerUse& use, server_rec* s, apr_pool_t* ptemp, std::vector<Loaded>& loaded) {
+  auto* defaults =
+      static_cast<LocationConfig*>(ap_get_module_config(s->lookup_defaults, &websocket_module));
+  LocationConfig merged = *defaults;
+  if (!use.whole_server)
+    merged = *static_cast<LocationConfig*>(
+        merge_location_config(ptemp, defaults, const_cast<LocationConfig*>(use.section)));
+  std::string file = file_of(ptemp, use, merged);
+  for (const Loaded& each : loaded)
+    if (each.use == &use && each.file == file && each.params == merged.params) {
+      use.on_server[s] = each.handler;
+      return true;
+    }
+
+  std::string reason;
+  if (auto library = Library::load(file, use.symbol, server_log())) {
+    if (auto handler = Handler::configure(*library, merged.params)) {
+      use.on_server[s] = handler->get();
+      loaded.push_back({&use, file, merged.params, handler->get()});
+      configuration->handlers.push_back(std::move(*handler));
+      return true;
+    } else {
+      reason = handler.reason();
+    }
+  } else {
+    reason = library.reason();
+  }
+  const char* hint = "";
+  if (access(file.c_str(), F_OK))
+    hint = use.name.find('/') == use.name.npos
+               ? "; a NAME is looked up in WebSocketHandlerPath, a PATH has a slash in it"
+               : "; write the path of a shared object, absolute or below ServerRoot";
+  ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, 0, s, "%s: WebSocketHandler %s: %s%s",
+               use.place.c_str(), use.name.c_str(), reason.c_str(), hint);
+  return false;
+}
+
+}  // namespace
+
+const OriginPolicy& LocationConfig::origin_policy() const {
+  static const OriginPolicy same = [] {
+    OriginPolicy policy;
+    policy.allow("same");
+    return policy;
+  }();
+  return origins ? *origins : same;
+}
+
+LocationConfig* location_config(request_rec* r) {
+  return static_cast<LocationConfig*>(ap_get_module_config(r->per_dir_config, &websocket_module));
+}
+
+unsigned configured_threads() {
+  return configuration && configuration->threads ? unsigned(configuration->threads) : 1;
+}
+
+Handler* handler_for(request_rec* r, const LocationConfig& location) {
+  if (!location.handler) return nullptr;
+  auto found = location.handler->on_server.find(r->server);
+  return found == location.handler->on_server.end() ? nullptr : found->second;
+}
+
+void* create_location_config(apr_pool_t* pool, char*) { return pool_new<LocationConfig>(pool); }
+
+void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_config) {
+  const LocationConfig &base = section_of(base_config), &add = section_of(add_config);
+  auto* merged = pool_new<LocationConfig>(pool, add);
+  if (!add.handler && !add.no_handler) {
+    merged->handler = base.handler;
+    merged->no_handler = base.no_handler;
+  }
+  if (!add.handler_path) merged->handler_path = base.handler_path;
+  if (!add.origins) merged->origins = base.origins;
+  if (!add.max_message) merged->max_message = base.max_message;
+  merged->params.insert(base.params.begin(), base.params.end());
+  return merged;
+}
+
+int begin_configuration(apr_pool_t* pconf, apr_pool_t*, apr_pool_t*) {
+  configuration = pool_new<Configuration>(pconf);
+  return OK;
+}
+
+int check_configuration(apr_pool_t*, apr_pool_t*, apr_pool_t* ptemp, server_rec* main_server) {
+  for (const auto& each : configuration->for_handlers) {
+    if (each.section->handler) continue;
+    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, 0, main_server,
+                 "%s: %s: put it into the section of the WebSocketHandler it is for, or outside of "
+                 "sections as a default for all handlers",
+                 each.place.c_str(), each.what.c_str());
+    return HTTP_INTERNAL_SERVER_ERROR;
+  }
+  std::vector<Loaded> loaded;
+  for (HandlerUse* use : configuration->uses) {
+    // A directive of the main server holds for the virtual hosts too.
+    for (server_rec* s = main_server; s; s = s->next)
+      if (s == use->server || use->server == main_server)
+        if (!load(*use, s, ptemp, loaded)) return HTTP_INTERNAL_SERVER_ERROR;
+  }
+  return OK;
+}
+
+// Nowhere in .htaccess: a handler is code that runs in the server.
+constexpr int kAnywhere = RSRC_CONF | ACCESS_CONF;
+
+// httpd's tables hold functions of several types as one.
+template <class Function>
+cmd_func setter(Function function) {
+  return reinterpret_cast<cmd_func>(reinterpret_cast<void (*)()>(function));
+}
+
+const command_rec kDirectives[] = {
+    AP_INIT_TAKE12(
+        "WebSocketHandler", setter(set_handler), nullptr, kAnywhere,
+        "NAME or PATH of the shared object that serves WebSockets here, or none; and the "
+        "function it exports (default websocket_handler)"),
+    AP_INIT_TAKE1("WebSocketHandlerPath", setter(set_handler_path), nullptr, kAnywhere,
+                  "folder in which a handler's NAME is looked up"),
+    AP_INIT_TAKE2("WebSocketParam", setter(set_param), nullptr, kAnywhere,
+                  "KEY and VALUE of a parameter for the handler"),
+    AP_INIT_TAKE_ARGV("WebSocketOrigin", setter(set_origin), nullptr, kAnywhere,
+                      "origins that may connect: same (the default), any, null, or hosts"),
+    AP_INIT_TAKE1("WebSocketMaxMessage", setter(set_max_message), nullptr, kAnywhere,
+                  "largest message in bytes (default 1048576)"),
+    AP_INIT_TAKE1("WebSocketThreads", setter(set_threads), nullptr, RSRC_CONF,
+                  "event loops per child process, 1 to 64 (default 1)"),
+    {nullptr, {nullptr}, nullptr, 0, RAW_ARGS, nullptr}};
+
+}  // namespace mws

@@ -1,0 +1,47 @@
+// The directives, what they set for a location, and the handlers that the configuration names.
+#pragma once
+#include <map>
+#include <string>
+
+#include "src/handler/handler.h"
+#include "src/httpd/module.h"
+#include "src/protocol/origin.h"
+
+namespace mws {
+
+constexpr apr_off_t kDefaultMaxMessage = 1 << 20;  // bytes
+
+struct HandlerUse;
+
+// Of one section, or merged for a request. What is not set is inherited from the enclosing scope.
+struct LocationConfig {
+  const HandlerUse* handler = nullptr;
+  bool no_handler = false;  // "WebSocketHandler none"
+  const char* handler_path = nullptr;
+  std::map<std::string, std::string> params;
+  const OriginPolicy* origins = nullptr;
+  apr_off_t max_message = 0;  // bytes; 0: not set
+
+  const OriginPolicy& origin_policy() const;
+  uint64_t max_message_bytes() const {
+    return uint64_t(max_message ? max_message : kDefaultMaxMessage);
+  }
+};
+
+LocationConfig* location_config(request_rec* r);
+
+// WebSocketThreads of the configuration that was read last.
+unsigned configured_threads();
+
+// The handler of the request's location; nullptr where there is none.
+Handler* handler_for(request_rec* r, const LocationConfig& location);
+
+// For the module's record and hooks.
+extern const command_rec kDirectives[];
+void* create_location_config(apr_pool_t* pool, char* directory);
+void* merge_location_config(apr_pool_t* pool, void* base, void* add);
+int begin_configuration(apr_pool_t* pconf, apr_pool_t* plog, apr_pool_t* ptemp);
+// Loads and configures every handler that is named, so that a bad one fails the configuration test.
+int check_configuration(apr_pool_t* pconf, apr_pool_t* plog, apr_pool_t* ptemp, server_rec* s);
+
+}  // namespace mws

@@ -1,0 +1,236 @@
+#include "src/httpd/upgrade.h"
+
+#include <apr_sha1.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <http_protocol.h>
+#include <http_request.h>
+#include <mod_core.h>
+#include <util_filter.h>
+
+#include <cstring>
+#include <string>
+
+#include "src/httpd/config.h"
+#include "src/httpd/detach.h"
+#include "src/httpd/lifecycle.h"
+#include "src/httpd/resident.h"
+#include "src/protocol/handshake.h"
+#include "src/protocol/header_list.h"
+
+namespace mws {
+
+namespace {
+
+OptionalText header(request_rec* r, const char* name) {
+  const char* value = apr_table_get(r->headers_in, name);
+  return value ? OptionalText(value) : std::nullopt;
+}
+
+OpeningRequest opening_request(request_rec* r) {
+  OpeningRequest request;
+  request.method = r->method;
+  request.http_major = HTTP_VERSION_MAJOR(r->proto_num);
+  request.http_minor = HTTP_VERSION_MINOR(r->proto_num);
+  request.over_http2 = r->connection->master != nullptr;
+  OptionalText length = header(r, "Content-Length");
+  request.has_body = !request.over_http2 &&
+                     ((length && *length != "0") || header(r, "Transfer-Encoding").has_value());
+  request.host = header(r, "Host");
+  if (!request.host && r->hostname) request.host = r->hostname;
+  request.upgrade = header(r, "Upgrade");
+  request.connection = header(r, "Connection");
+  request.key = header(r, "Sec-WebSocket-Key");
+  request.version = header(r, "Sec-WebSocket-Version");
+  request.subprotocols = header(r, "Sec-WebSocket-Protocol");
+  request.extensions = header(r, "Sec-WebSocket-Extensions");
+  return request;
+}
+
+ws_text text_of(const char* text) { return {text, text ? strlen(text) : 0}; }
+
+class HttpdRequest final : public HandshakeRequest {
+ public:
+  explicit HttpdRequest(request_rec* r) : r_(r) {
+    facts[WS_PATH] = text_of(r->uri);
+    facts[WS_QUERY] = text_of(r->args ? r->args : "");
+    facts[WS_HOST] = header("Host");
+    facts[WS_USER] = text_of(r->user);
+    facts[WS_REMOTE_ADDRESS] = text_of(r->useragent_ip);
+    if (OptionalText offered = mws::header(r, "Sec-WebSocket-Protocol"))
+      if (auto tokens = split_tokens(*offered))
+        for (std::string_view token : *tokens) subprotocols.emplace_back(token);
+  }
+  ws_text header(const char* name) const noexcept override {
+    return text_of(apr_table_get(r_->headers_in, name));
+  }
+
+ private:
+  request_rec* r_;
+};
+
+int refuse(request_rec* r, int status, const char* section, const char* reason) {
+  ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "opening handshake refused with %d: %s%s%s", status,
+                reason, section ? ", RFC 6455 section " : "", section ? section : "");
+  if (status == HTTP_UPGRADE_REQUIRED) {
+    apr_table_setn(r->err_headers_out, "Upgrade", "websocket");
+    apr_table_setn(r->err_headers_out, "Connection", "Upgrade");
+    apr_table_setn(r->err_headers_out, "Sec-WebSocket-Version", "13");
+    // httpd's own text for this status speaks of TLS.
+    if (!ap_response_code_string(r, ap_index_of_response(status)))
+      ap_custom_response(
+          r, status,
+          "<!DOCTYPE html><title>426 Upgrade Required</title>"
+          "<h1>Upgrade Required</h1><p>This is the address of a WebSocket, version 13 "
+          "of the protocol.</p>");
+  }
+  return status;
+}
+
+// The default of a browser's request is to be from anywhere; the server has to look (§10.2).
+bool origin_may_connect(request_rec* r, const LocationConfig& location) {
+  OptionalText host = header(r, "Host");
+  std::optional<Origin> own;
+  if (host) own = origin_of_host(ap_http_scheme(r), *host);
+  return location.origin_policy().allows(header(r, "Origin"), own);
+}
+
+const char* accept_value(request_rec* r, const char* key) {
+  // apr_sha1_base64 is meant for passwords and marks its result with their scheme.
+  char hashed[64];
+  std::string text = key + std::string(kAcceptGuid);
+  apr_sha1_base64(text.data(), int(text.size()), hashed);
+  return apr_pstrdup(r->pool, hashed + strlen(APR_SHA1PW_ID));
+}
+
+// mod_headers works in an output filter, which a 101 does not pass: its one effect is on
+// headers_out.
+void apply_header_directives(request_rec* r) {
+  for (ap_filter_t* filter = r->output_filters; filter; filter = filter->next) {
+    if (strcmp(filter->frec->name, "fixup_headers_out")) continue;
+    ap_filter_t alone = *filter;
+    alone.next = nullptr;
+    apr_bucket_brigade* none = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    filter->frec->filter_func.out_func(&alone, none);
+    apr_brigade_destroy(none);
+    return;
+  }
+}
+
+// No extension is spoken yet: a 101 without Sec-WebSocket-Extensions declines every offer (§9.1).
+void decline_extensions(request_rec* r, const OpeningRequest& opening) {
+  if (!opening.extensions) return;
+  for (const ExtensionOffer& offer : parse_extension_offers(*opening.extensions))
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "extension declined: %s", offer.name.c_str());
+}
+
+void send_101(request_rec* r, const HandshakeRequest& request) {
+  r->status = HTTP_SWITCHING_PROTOCOLS;
+  r->status_line = nullptr;
+  apply_header_directives(r);
+  r->headers_out = apr_table_overlay(r->pool, r->err_headers_out, r->headers_out);
+  apr_table_unset(r->headers_out, "Content-Length");
+  apr_table_setn(r->headers_out, "Upgrade", "websocket");
+  apr_table_setn(r->headers_out, "Connection", "Upgrade");
+  apr_table_setn(r->headers_out, "Sec-WebSocket-Accept",
+                 accept_value(r, apr_table_get(r->headers_in, "Sec-WebSocket-Key")));
+  if (request.facts[WS_SUBPROTOCOL].data)
+    apr_table_setn(r->headers_out, "Sec-WebSocket-Protocol",
+                   apr_pstrdup(r->pool, request.facts[WS_SUBPROTOCOL].data));
+  ap_send_interim_response(r, 1);
+}
+
+int stay_resident(request_rec* r, std::unique_ptr<Loop> loop,
+                  std::unique_ptr<Connection> connection) {
+  prepare_residence(r);
+  loop->any_thread_adopt(std::move(connection), {});
+  // Told to stop, httpd would wait for a client that goes on sending.
+  if (run_resident(*loop)) r->connection->aborted = 1;
+  return OK;
+}
+
+int open_websocket(request_rec* r, const LocationConfig& location, Handler& handler,
+                   const OpeningRequest& opening) {
+  HandshakeVerdict verdict = judge(opening);
+  if (verdict.status != 101) return refuse(r, verdict.status, verdict.section, verdict.reason);
+  if (!origin_may_connect(r, location)) {
+    const char* origin = apr_table_get(r->headers_in, "Origin");
+    return refuse(r, HTTP_FORBIDDEN, "10.2",
+                  apr_pstrcat(r->pool, "origin ", origin, " may not connect here", nullptr));
+  }
+  decline_extensions(r, opening);
+  HttpdRequest request(r);
+  if (int status = handler.handshake(request)) {
+    // httpd would answer 500 for a status that it has no name for.
+    if (status != HTTP_INTERNAL_SERVER_ERROR &&
+        ap_index_of_response(status) == ap_index_of_response(HTTP_INTERNAL_SERVER_ERROR))
+      r->status_line = apr_psprintf(r->pool, "%d Refused", status);
+    return refuse(r, status, nullptr, "by the handler");
+  }
+
+  PreforkSignalsHeld held;
+  const char* reason = must_stay(r);
+  std::unique_ptr<Transport> transport;
+  std::unique_ptr<Loop> loop;  // of its own, for a resident connection
+  if (reason) {
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "connection stays on its thread: %s", reason);
+    transport = resident_transport(r);
+    constexpr size_t kReceiveBytes = 64 * 1024;
+    loop = std::make_unique<Loop>(kReceiveBytes);
+  } else {
+    transport = detached_transport(r->connection);
+    child_engine().start();
+  }
+  auto connection = std::make_unique<Connection>(
+      std::move(transport), handler, location.max_message_bytes(), handler.attach(request));
+  send_101(r, request);
+  if (r->connection->aborted) return OK;  // the client is gone, or never read what came before
+  if (loop) return stay_resident(r, std::move(loop), std::move(connection));
+  detach(r, std::move(connection));
+  r->eos_sent = 1;
+  return OK;
+}
+
+// Not so: a subrequest, and an error page of the location.
+bool is_for_websocket(request_rec* r) {
+  OpeningRequest request;  // as far as the question goes
+  request.upgrade = header(r, "Upgrade");
+  return asks_for_websocket(request) && handler_for(r, *location_config(r)) && !r->main &&
+         !ap_is_HTTP_ERROR(r->status);
+}
+
+}  // namespace
+
+int ignore_files(request_rec* r) {
+  if (!is_for_websocket(r)) return DECLINED;
+  r->finfo.filetype = APR_UNKFILE;  // no other module knows what to do with it
+  return OK;
+}
+
+int upgrade(request_rec* r) {
+  if (!is_for_websocket(r)) return DECLINED;
+  // A rule of mod_rewrite in a directory's configuration sends the request elsewhere.
+  if (r->handler && !strcmp(r->handler, "redirect-handler")) return DECLINED;
+  const LocationConfig& location = *location_config(r);
+  try {
+    return open_websocket(r, location, *handler_for(r, location), opening_request(r));
+  } catch (const std::exception& error) {
+    // No descriptor, thread or memory is left.
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "no room for another WebSocket: %s", error.what());
+    if (r->status == HTTP_SWITCHING_PROTOCOLS) {  // the client has its answer already
+      r->connection->aborted = 1;
+      return OK;
+    }
+    apr_table_setn(r->err_headers_out, "Retry-After", "10");
+    return HTTP_SERVICE_UNAVAILABLE;
+  }
+}
+
+int answer_plain_request(request_rec* r) {
+  if (!handler_for(r, *location_config(r)) || r->main) return DECLINED;
+  bool something_is_there = r->finfo.filetype != APR_NOFILE || r->proxyreq;
+  if (something_is_there || (r->method_number != M_GET)) return DECLINED;
+  return refuse(r, HTTP_UPGRADE_REQUIRED, nullptr, "a plain request where only a WebSocket is");
+}
+
+}  // namespace mws

@@ -1,0 +1,18 @@
+// The opening handshake in httpd's request cycle.
+#pragma once
+#include "src/httpd/module.h"
+
+namespace mws {
+
+// Hook for the type of what is served, before others: what the file system holds under the name of
+// a WebSocket does not count, so that the request is not redirected to a directory's index, to a
+// FallbackResource, or to a name much like it.
+int ignore_files(request_rec* r);
+
+// Handler hook, before others: takes the requests that ask for a WebSocket where one is served.
+int upgrade(request_rec* r);
+
+// Handler hook, after the others: a plain request for a WebSocket where nothing else is there.
+int answer_plain_request(request_rec* r);
+
+}  // namespace mws
