@@ -1,0 +1,102 @@
+// Each allocation that a connection makes on its loop fails once: that connection ends and the
+// handler is told, the loop and the process live.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "src/engine/loop.h"
+#include "tests/unit/engine_support.h"
+
+namespace {
+thread_local long allocations_until_failure = -1;  // below 0: none fails
+}
+
+// The whole test program allocates through these.
+void* operator new(size_t size) {
+  if (allocations_until_failure >= 0 && allocations_until_failure-- == 0) throw std::bad_alloc();
+  if (void* memory = malloc(size ? size : 1)) return memory;
+  throw std::bad_alloc();
+}
+void* operator new[](size_t size) { return operator new(size); }
+void operator delete(void* memory) noexcept { free(memory); }
+void operator delete(void* memory, size_t) noexcept { free(memory); }
+void operator delete[](void* memory) noexcept { free(memory); }
+void operator delete[](void* memory, size_t) noexcept { free(memory); }
+
+namespace mws {
+namespace {
+
+// Reads frames that it was given; takes a third of the writes, and of each some bytes. Its
+// descriptor is readable always.
+class ScarceTransport final : public Transport {
+ public:
+  explicit ScarceTransport(const std::vector<std::string>& reads) : reads_(reads) {
+    EXPECT_EQ(pipe(pipe_), 0);
+    EXPECT_EQ(::write(pipe_[1], "", 1), 1);
+  }
+  ~ScarceTransport() override {
+    close(pipe_[0]);
+    close(pipe_[1]);
+  }
+  int descriptor() const override { return pipe_[0]; }
+  IoResult read(MutableBytes into) override {
+    if (next_ == reads_.size()) return {IoResult::end};
+    const std::string& bytes = reads_[next_++];
+    memcpy(into.data(), bytes.data(), bytes.size());
+    return {IoResult::done, bytes.size()};
+  }
+  IoResult write(std::span<const iovec> pieces) override {
+    if (++writes_ % 3) return {IoResult::again};
+    return {IoResult::done, std::min<size_t>(pieces[0].iov_len, 5000)};
+  }
+  bool finish_writing() override { return false; }
+
+ private:
+  const std::vector<std::string>& reads_;
+  size_t next_ = 0;
+  int writes_ = 0;
+  int pipe_[2];
+};
+
+class Answers final : public Endpoint {
+ public:
+  int opened = 0, closed = 0;
+
+ private:
+  void on_open(Connection&) noexcept override { opened++; }
+  void on_message(Connection& connection, Opcode type, Bytes payload) noexcept override {
+    if (text_of(payload) == "quit") connection.close(4000, "bye");
+    connection.send(Opcode::binary, large_);
+    connection.send(type, payload);
+  }
+  void on_close(Connection&, uint16_t, std::string_view, bool) noexcept override { closed++; }
+
+  std::vector<uint8_t> large_ = std::vector<uint8_t>(100'000, 'x');
+};
+
+TEST(AllocationFailure, EndsTheConnectionWhicheverItIs) {
+  using namespace test;
+  const std::vector<std::string> reads = {
+      binary(std::string(3000, 'a')), binary(std::string(3000, 'b')).substr(0, 1000),
+      binary(std::string(3000, 'b')).substr(1000), text("quit"), close_frame(4000)};
+  for (long failing = 0;; failing++) {
+    SCOPED_TRACE(failing);
+    Answers answers;
+    Loop loop(65536);
+    loop.any_thread_adopt(
+        std::make_unique<Connection>(std::make_unique<ScarceTransport>(reads), answers, 1 << 20,
+                                     std::unique_ptr<Attachment>()),
+        {});
+    allocations_until_failure = failing;
+    loop.run_while_connected();
+    bool all_made = allocations_until_failure >= 0;
+    allocations_until_failure = -1;
+    EXPECT_EQ(answers.opened, answers.closed);
+    if (all_made) break;
+    ASSERT_LT(failing, 1000) << "it allocates without end";
+  }
+}
+
+}  // namespace
+}  // namespace mws

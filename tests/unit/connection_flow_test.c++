@@ -1,0 +1,182 @@
+// Backpressure: a client that does not read is not read either, until it does.
+#include <gtest/gtest.h>
+
+#include "src/engine/connection.h"
+#include "tests/unit/engine_support.h"
+
+namespace mws {
+namespace {
+
+using namespace test;
+
+std::string numbered(int number, size_t size) {
+  std::string payload = std::to_string(number) + " ";
+  payload.resize(size, '.');
+  return payload;
+}
+
+struct ConnectionFlowTest : testing::Test {
+  Client client;
+  Log log;
+  Loop loop{64 * 1024};
+
+  ConnectionFlowTest() { behave(client); }
+
+  // Messages that the client sends, each in one read.
+  void send_messages(int count, size_t size) {
+    for (int i = 0; i < count; i++) {
+      client.sends(binary(numbered(i, size)));
+      expected.push_back(message_event(Opcode::binary, numbered(i, size)));
+    }
+    client.sends(close_frame(1000));
+    expected.push_back("close 1000");
+  }
+  // Runs, and calls when once no read came for a few turns.
+  void run_and_when_quiet(std::function<void()> when) {
+    adopt(loop, client, log);
+    run(loop, [&, reads = -1, quiet = 0, done = false](int) mutable {
+      quiet = client.reads == reads ? quiet + 1 : 0;
+      reads = client.reads;
+      if (!done && quiet == 20) done = true, when();
+    });
+    log.expect_gone();
+  }
+
+  Events expected;
+};
+
+TEST_F(ConnectionFlowTest, ReadingPausesAboveHighWaterAndGoesOnWhenTheClientReads) {
+  log.echoes = true;
+  client.room = 0;
+  send_messages(100, 40'000);
+  run_and_when_quiet([&] {
+    EXPECT_GT(log.connection->buffered_amount(), Connection::kHighWater);
+    EXPECT_LT(log.connection->buffered_amount(), Connection::kHighWater + 2 * 64 * 1024);
+    EXPECT_GT(client.unread(), 70u);
+    EXPECT_EQ(log.closed, 0);
+    client.room = kUnlimited;
+  });
+  EXPECT_EQ(client.frames(), expected);
+  EXPECT_EQ(log.events.back(), "close 1000, clean");
+}
+
+TEST_F(ConnectionFlowTest, EachSendSaysWhereItsMessageWent) {
+  log.echoes = true;
+  client.room = 100'000;
+  send_messages(40, 40'000);
+  run_and_when_quiet([&] { client.room = kUnlimited; });
+  // The first goes; what the cork took before the queue began is said to be sent, too.
+  EXPECT_EQ(log.results.front(), SendResult::sent);
+  EXPECT_EQ(std::count(log.results.begin(), log.results.end(), SendResult::closed), 0);
+  EXPECT_TRUE(std::is_sorted(log.results.begin(), log.results.begin() + 29));
+  EXPECT_EQ(std::count(log.results.begin(), log.results.begin() + 29, SendResult::high_water), 1);
+  EXPECT_EQ(client.frames(), expected);
+}
+
+TEST_F(ConnectionFlowTest, AClientThatReadsLittleByLittleGetsEverythingInOrder) {
+  log.echoes = true;
+  client.room = 0;
+  send_messages(60, 50'000);
+  adopt(loop, client, log);
+  run(loop, [&](int turn) { client.room += turn % 7 * 1000; });
+  log.expect_gone();
+  EXPECT_EQ(client.frames(), expected);
+}
+
+TEST_F(ConnectionFlowTest, BytesThatTheTransportHoldsAreReadWhenThePauseIsOver) {
+  log.echoes = true;
+  client.room = 0;
+  client.hides = client.reads_on = true;
+  send_messages(100, 40'000);
+  run_and_when_quiet([&] {
+    EXPECT_GT(client.unread(), 70u);
+    client.room = kUnlimited;
+  });
+  EXPECT_EQ(client.frames(), expected);
+}
+
+TEST_F(ConnectionFlowTest, EverythingPassesHoweverFewBytesAWriteTakesAndBytesAreHeld) {
+  log.echoes = true;
+  client.hides = client.reads_on = true;
+  client.most_at_once = 9'001;
+  client.room = 0;
+  send_messages(100, 40'000);
+  adopt(loop, client, log);
+  run(loop, [&](int turn) { client.room += turn % 50 ? 0 : 100'000; });
+  log.expect_gone();
+  EXPECT_EQ(client.frames(), expected);
+}
+
+TEST_F(ConnectionFlowTest, WhatOthersSendCountsToo) {
+  Client other_client;
+  Log other;
+  behave(other_client);
+  client.room = 0;
+  other.then_on_message = [&](Connection&, Opcode, Bytes payload) {
+    SendResult result = log.connection->send(Opcode::binary, payload);
+    bool much = log.connection->buffered_amount() > Connection::kHighWater;
+    EXPECT_EQ(result, much ? SendResult::high_water : SendResult::queued);
+  };
+  adopt(loop, other_client, other);
+  for (int i = 0; i < 60; i++) {
+    other_client.sends(binary(numbered(i, 30'000)));
+    expected.push_back(message_event(Opcode::binary, numbered(i, 30'000)));
+  }
+  other_client.sends(close_frame(1000));
+  expected.push_back("text read at last");
+  expected.push_back("close 1000");
+  log.then_on_message = [](Connection& c, Opcode, Bytes) {
+    c.send(Opcode::text, bytes_of("read at last"));
+  };
+  bool sent = false;
+  adopt(loop, client, log);
+  run(loop, [&](int) {
+    if (!other.closed || sent) return;
+    sent = true;
+    client.sends(text("hello") + close_frame(1000));
+    client.room = kUnlimited;
+  });
+  log.expect_gone();
+  other.expect_gone();
+  EXPECT_EQ(client.frames(), expected);
+}
+
+TEST_F(ConnectionFlowTest, WhileReadingIsPausedALostClientIsNoticedByTheNextWrite) {
+  log.echoes = true;
+  client.room = 0;
+  send_messages(100, 40'000);
+  run_and_when_quiet([&] {
+    client.failing_write = int(client.writes.size()) + 1;
+    client.room = kUnlimited;
+  });
+  EXPECT_EQ(log.events.back(), "close 1006");
+  EXPECT_TRUE(client.received.empty());
+}
+
+TEST_F(ConnectionFlowTest, StopWhileReadingIsPausedEndsWithinItsGrace) {
+  log.echoes = true;
+  client.room = 0;
+  send_messages(100, 40'000);
+  run_and_when_quiet([&] { loop.any_thread_stop(kCloseGoingAway, 10); });
+  EXPECT_EQ(log.events.back(), "close 1006");
+}
+
+TEST_F(ConnectionFlowTest, BufferedAmountIsWhatTheKernelDidNotTake) {
+  client.room = 10;
+  log.then_on_open = [](Connection& c) {
+    EXPECT_EQ(c.buffered_amount(), 0u);
+    EXPECT_EQ(c.send(Opcode::text, bytes_of("12345678")), SendResult::sent);
+    EXPECT_EQ(c.buffered_amount(), 10u);
+    // What the cork does not hold goes at once, and what was held before it.
+    EXPECT_EQ(c.send(Opcode::text, bytes_of(std::string(100'000, 'x'))), SendResult::queued);
+    EXPECT_EQ(c.buffered_amount(), 100'010u);
+    EXPECT_EQ(c.send(Opcode::text, bytes_of("12345678")), SendResult::queued);
+    EXPECT_EQ(c.buffered_amount(), 100'020u);
+  };
+  client.sends(close_frame(1000));
+  run_and_when_quiet([&] { client.room = kUnlimited; });
+  EXPECT_EQ(log.events.back(), "close 1000, clean");
+}
+
+}  // namespace
+}  // namespace mws

@@ -1,0 +1,224 @@
+// The engine with threads and sockets as they are in a server.
+#include "src/engine/engine.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <csignal>
+#include <set>
+
+#include "src/engine/socket_transport.h"
+#include "tests/unit/engine_support.h"
+
+namespace mws {
+namespace {
+
+using namespace test;
+
+// Serves many connections, on many threads.
+class Echo final : public Endpoint {
+ public:
+  void on_open(Connection&) noexcept override { opened++; }
+  void on_message(Connection& c, Opcode type, Bytes payload) noexcept override {
+    c.send(type, payload);
+  }
+  void on_close(Connection&, uint16_t, std::string_view, bool) noexcept override { closed++; }
+  std::atomic<int> opened = 0, closed = 0;
+};
+
+class SocketClient {
+ public:
+  SocketClient(Engine& engine, Echo& echo, std::string_view early = "") {
+    int ends[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    descriptor_ = ends[0];
+    engine.next_loop().any_thread_adopt(
+        std::make_unique<Connection>(std::make_unique<SocketTransport>(ends[1]), echo, 1 << 20,
+                                     nullptr),
+        {early.begin(), early.end()});
+  }
+  ~SocketClient() { close(descriptor_); }
+  SocketClient(const SocketClient&) = delete;
+
+  void send(std::string_view bytes) {
+    while (!bytes.empty()) {
+      ssize_t size = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      ASSERT_GT(size, 0);
+      bytes.remove_prefix(size_t(size));
+    }
+  }
+  void receive(size_t frames) {
+    while (frames_of(wire).size() < frames || frames_of(wire).back() == "incomplete")
+      if (!receive_some()) return;
+  }
+  void receive_to_end() {
+    while (receive_some()) {
+    }
+  }
+
+  std::string wire;
+
+ private:
+  bool receive_some() {
+    char bytes[65536];
+    ssize_t size = recv(descriptor_, bytes, sizeof bytes, 0);
+    if (size > 0) wire.append(bytes, size_t(size));
+    return size > 0;
+  }
+  int descriptor_;
+};
+
+TEST(Engine, ThatWasNeverStartedStopsAndEndsQuietly) {
+  Engine engine(3);
+  engine.stop(kCloseGoingAway, 0);
+  engine.join();
+}
+
+TEST(Engine, EndsWithoutBeingAskedWhenNobodyIsConnected) {
+  Engine engine(2);
+  engine.start();
+}
+
+TEST(Engine, StartsOnceHoweverManyAskAtOnce) {
+  Engine engine(3);
+  std::vector<std::thread> threads;
+  std::vector<std::set<Loop*>> loops(8);
+  for (auto& each : loops)
+    threads.emplace_back([&] {
+      engine.start();
+      for (int i = 0; i < 100; i++) each.insert(&engine.next_loop());
+    });
+  for (std::thread& each : threads) each.join();
+  std::set<Loop*> all;
+  for (auto& each : loops) all.insert(each.begin(), each.end());
+  EXPECT_EQ(all.size(), 3u);
+  engine.stop(kCloseGoingAway, 0);
+  engine.join();
+}
+
+TEST(Engine, TakesItsLoopsInTurn) {
+  Engine engine(3);
+  engine.start();
+  std::vector<Loop*> round;
+  for (int i = 0; i < 9; i++) round.push_back(&engine.next_loop());
+  EXPECT_EQ(std::set<Loop*>(round.begin(), round.end()).size(), 3u);
+  for (size_t i = 3; i < round.size(); i++) EXPECT_EQ(round[i], round[i - 3]);
+}
+
+TEST(Engine, RunsEachLoopOnAThreadOfItsOwn) {
+  Engine engine(4);
+  engine.start();
+  std::mutex lock;
+  std::set<std::thread::id> threads;
+  for (int i = 0; i < 40; i++)
+    engine.next_loop().any_thread_post([&] {
+      std::lock_guard guard(lock);
+      threads.insert(std::this_thread::get_id());
+    });
+  for (int i = 0; i < 4; i++) {  // each loop has done what it was given before this
+    std::atomic<bool> done = false;
+    engine.next_loop().any_thread_post([&] { done = true, done.notify_one(); });
+    done.wait(false);
+  }
+  std::lock_guard guard(lock);
+  EXPECT_EQ(threads.size(), 4u);
+  EXPECT_FALSE(threads.contains(std::this_thread::get_id()));
+}
+
+TEST(Engine, LeavesSignalsToOtherThreads) {
+  sigset_t before, after;
+  pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  Engine engine(1);
+  engine.start();
+  pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  EXPECT_EQ(sigismember(&after, SIGTERM), sigismember(&before, SIGTERM));
+  std::atomic<int> blocked = -1;
+  engine.next_loop().any_thread_post([&] {
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+    blocked = sigismember(&mask, SIGTERM) && sigismember(&mask, SIGUSR1);
+    blocked.notify_one();
+  });
+  blocked.wait(-1);
+  EXPECT_EQ(blocked, 1);
+}
+
+TEST(Engine, ServesManyClientsOnItsLoopsAtOnce) {
+  Engine engine(3);
+  engine.start();
+  Echo echo;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; t++)
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 20; i++) {
+        std::string large(size_t(i) * 5000, char('a' + t));
+        SocketClient client(engine, echo, text("early"));
+        client.send(text("hello") + binary(large));
+        client.receive(3);
+        client.send(close_frame(1000));
+        client.receive_to_end();
+        ASSERT_EQ(frames_of(client.wire),
+                  (Events{"text early", "text hello", message_event(Opcode::binary, large),
+                          "close 1000"}));
+      }
+    });
+  for (std::thread& each : threads) each.join();
+  engine.stop(kCloseGoingAway, 10);
+  engine.join();
+  EXPECT_EQ(echo.opened, 80);
+  EXPECT_EQ(echo.closed, 80);
+}
+
+TEST(Engine, StopsWithLiveConnectionsAndTellsThemAll) {
+  Echo echo;
+  {
+    Engine engine(2);
+    engine.start();
+    std::vector<std::unique_ptr<SocketClient>> clients;
+    for (int i = 0; i < 10; i++) {
+      clients.push_back(std::make_unique<SocketClient>(engine, echo));
+      clients.back()->send(text("hello"));
+      clients.back()->receive(1);
+    }
+    engine.stop(kCloseGoingAway, 10);
+    // Half of them answer, half do not.
+    for (size_t i = 0; i < clients.size(); i += 2) {
+      clients[i]->receive(2);
+      clients[i]->send(close_frame(1001));
+    }
+    engine.join();
+    for (auto& each : clients) {
+      each->receive_to_end();
+      EXPECT_EQ(frames_of(each->wire), (Events{"text hello", "close 1001"}));
+    }
+  }
+  EXPECT_EQ(echo.opened, 10);
+  EXPECT_EQ(echo.closed, 10);
+}
+
+TEST(Engine, StopsWhileClientsKeepComing) {
+  Echo echo;
+  Engine engine(2);
+  engine.start();
+  std::vector<std::thread> threads;
+  std::atomic<int> connected = 0;
+  for (int t = 0; t < 3; t++)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; i++) {
+        SocketClient client(engine, echo, text("hello"));
+        connected++;
+        client.receive_to_end();  // stop closes it, early or late
+        EXPECT_EQ(frames_of(client.wire), (Events{"text hello", "close 1001"}));
+      }
+    });
+  while (connected < 3) std::this_thread::yield();
+  engine.stop(kCloseGoingAway, 1);
+  for (std::thread& each : threads) each.join();
+  engine.join();
+  EXPECT_EQ(echo.opened, 150);
+  EXPECT_EQ(echo.closed, 150);
+}
+
+}  // namespace
+}  // namespace mws

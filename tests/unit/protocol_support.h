@@ -1,0 +1,231 @@
+// What the tests of the protocol share: a client's bytes, a host that writes down what it is told,
+// and the ways of cutting a stream into reads.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/protocol/session.h"
+
+namespace mws::test {
+
+// ---- A client's bytes ---------------------------------------------------------------------------
+
+constexpr uint8_t kKey[4] = {0x37, 0xfa, 0x21, 0x3d};
+
+enum class LengthForm { shortest, seven_bits, two_bytes, eight_bytes };
+
+// A masked header. First is the frame's first byte, whatever it may be.
+inline std::string client_header(unsigned first, uint64_t length,
+                                 LengthForm form = LengthForm::shortest) {
+  if (form == LengthForm::shortest)
+    form = length < 126     ? LengthForm::seven_bits
+           : length < 65536 ? LengthForm::two_bytes
+                            : LengthForm::eight_bytes;
+  int extended = form == LengthForm::seven_bits ? 0 : form == LengthForm::two_bytes ? 2 : 8;
+  std::string out(1, char(first));
+  out += char(0x80 | (extended == 0 ? length : extended == 2 ? 126 : 127));
+  for (int i = extended; i-- > 0;) out += char(length >> 8 * i);
+  return out.append(reinterpret_cast<const char*>(kKey), 4);
+}
+
+inline std::string client_frame(unsigned first, std::string_view payload,
+                                LengthForm form = LengthForm::shortest) {
+  std::string out = client_header(first, payload.size(), form);
+  for (size_t i = 0; i < payload.size(); i++) out += char(uint8_t(payload[i]) ^ kKey[i % 4]);
+  return out;
+}
+
+enum Fin { more = 0, last = 0x80 };
+
+inline std::string text(std::string_view payload, Fin fin = last) {
+  return client_frame(fin | 1u, payload);
+}
+inline std::string binary(std::string_view payload, Fin fin = last) {
+  return client_frame(fin | 2u, payload);
+}
+inline std::string continuation(std::string_view payload, Fin fin = last) {
+  return client_frame(fin | 0u, payload);
+}
+inline std::string ping(std::string_view payload) { return client_frame(0x89, payload); }
+inline std::string pong(std::string_view payload) { return client_frame(0x8a, payload); }
+inline std::string close_with(std::string_view payload) { return client_frame(0x88, payload); }
+inline std::string code_and_reason(unsigned code, std::string_view reason = "") {
+  std::string out{char(code >> 8), char(code)};
+  return out.append(reason);
+}
+inline std::string close_frame(unsigned code, std::string_view reason = "") {
+  return close_with(code_and_reason(code, reason));
+}
+
+// "48 65" and "4865" are "He".
+inline std::string from_hex(std::string_view digits) {
+  std::string out, byte;
+  for (char c : digits) {
+    if (c != ' ') byte += c;
+    if (byte.size() == 2) out += char(std::stoi(byte, nullptr, 16)), byte.clear();
+  }
+  return out;
+}
+
+// ---- Events -------------------------------------------------------------------------------------
+
+using Events = std::vector<std::string>;
+
+// Short texts as they are, with \xNN for what cannot be printed; long ones as size and hash.
+inline std::string readable(std::string_view bytes) {
+  char piece[64];
+  std::string out;
+  if (bytes.size() > 130) {
+    uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+    for (char c : bytes) hash = (hash ^ uint8_t(c)) * 0x100000001b3;
+    snprintf(piece, sizeof piece, "%zu bytes #%016llx", bytes.size(), (unsigned long long)hash);
+    return piece;
+  }
+  for (char c : bytes) {
+    snprintf(piece, sizeof piece, c >= ' ' && c <= '~' ? "%c" : "\\x%02x", uint8_t(c));
+    out += piece;
+  }
+  return out;
+}
+
+inline std::string joined(std::string first, std::string_view bytes) {
+  return bytes.empty() ? first : first + " " + readable(bytes);
+}
+
+inline std::string message_event(Opcode type, std::string_view payload) {
+  return joined(type == Opcode::text ? "text" : "binary", payload);
+}
+
+// Writes each event down as one line: "text hello", "binary \x00", "sent pong abc",
+// "sent close 1000 bye", "end 1000 bye, clean", "end 1002 reserved opcode, broken".
+class Recorder final : public Session::Host {
+ public:
+  Events events;
+  std::string wire;  // everything transmitted
+  Rule broken = Rule::none;
+  bool ended = false;
+  std::function<void(Opcode, MutableBytes)> then;  // after a message is written down
+  std::function<void(Opcode)> on_transmit;         // after a transmission is written down
+  std::function<void()> on_ended;                  // after the end is written down
+
+  void on_message(Opcode type, MutableBytes payload) override {
+    EXPECT_FALSE(ended);
+    EXPECT_TRUE(type == Opcode::text || type == Opcode::binary);
+    events.push_back(message_event(type, text_of(payload)));
+    if (then) then(type, payload);
+    std::fill(payload.begin(), payload.end(), uint8_t('#'));  // it is the host's to write to
+  }
+
+  void transmit(Bytes header, Bytes payload) override {
+    EXPECT_FALSE(ended);
+    uint8_t shortest[kMaxServerHeader];
+    Opcode opcode = Opcode(header[0] & 15);
+    size_t size = write_server_header(shortest, opcode, true, payload.size());
+    EXPECT_TRUE(std::equal(header.begin(), header.end(), shortest, shortest + size));
+    wire.append(text_of(header)).append(text_of(payload));
+    events.push_back("sent " + sent(opcode, text_of(payload)));
+    if (on_transmit) on_transmit(opcode);
+  }
+
+  void on_end(uint16_t code, std::string_view reason, bool clean, Rule rule) override {
+    EXPECT_FALSE(ended);
+    EXPECT_EQ(clean, rule == Rule::none);
+    events.push_back(joined("end " + std::to_string(code), reason) +
+                     (clean ? ", clean" : ", broken"));
+    broken = rule;
+    ended = true;
+    if (on_ended) on_ended();
+  }
+
+ private:
+  static std::string sent(Opcode opcode, std::string_view payload) {
+    if (opcode == Opcode::text || opcode == Opcode::binary) return message_event(opcode, payload);
+    if (opcode == Opcode::ping) return joined("ping", payload);
+    if (opcode == Opcode::pong) return joined("pong", payload);
+    if (payload.empty()) return "close";
+    EXPECT_GE(payload.size(), 2u);
+    return joined("close " + std::to_string(uint8_t(payload[0]) << 8 | uint8_t(payload[1])),
+                  payload.substr(2));
+  }
+};
+
+// ---- Cutting a stream into reads ----------------------------------------------------------------
+
+// Each read lies in memory of its own, exactly as long as it is, so that a sanitizer sees a step
+// over its end.
+inline void receive(Session& session, Recorder& host, std::string_view read) {
+  auto memory = std::make_unique<uint8_t[]>(read.size());
+  std::copy(read.begin(), read.end(), memory.get());
+  session.receive({memory.get(), read.size()}, host);
+}
+
+struct Start {
+  uint64_t limit = 1 << 20;
+  std::function<void(Session&, Recorder&)> begin = {};  // before the first byte
+};
+
+struct Outcome {
+  Events events;
+  std::string wire;
+  Rule broken = Rule::none;
+  bool operator==(const Outcome&) const = default;
+};
+
+// Cuts are offsets into the stream, ascending.
+inline Outcome play(std::string_view stream, const std::vector<size_t>& cuts,
+                    const Start& start = {}) {
+  Session session(start.limit);
+  Recorder host;
+  if (start.begin) start.begin(session, host);
+  size_t from = 0;
+  for (size_t cut : cuts) receive(session, host, stream.substr(from, cut - from)), from = cut;
+  receive(session, host, stream.substr(from));
+  EXPECT_TRUE(!host.ended || session.ended());
+  return {host.events, host.wire, host.broken};
+}
+
+// The outcome of a stream in one read, after checking that it is the same byte by byte and cut in
+// two at every offset. A long stream is cut only near its ends and here and there between.
+inline Outcome outcome_of(std::string_view stream, const Start& start = {}) {
+  Outcome whole = play(stream, {}, start);
+  auto expect_same = [&](const Outcome& other, const std::string& how) {
+    EXPECT_EQ(whole.events, other.events) << how;
+    EXPECT_EQ(whole.wire, other.wire) << how;
+    EXPECT_EQ(whole.broken, other.broken) << how;
+    return whole == other;
+  };
+  std::vector<size_t> every(stream.empty() ? 0 : stream.size() - 1);
+  for (size_t i = 0; i < every.size(); i++) every[i] = i + 1;
+  expect_same(play(stream, every, start), "byte by byte");
+  for (size_t at : every) {
+    bool near_end = at < 100 || stream.size() - at < 100;
+    if (stream.size() > 1000 && !near_end && at % (stream.size() / 50)) continue;
+    if (!expect_same(play(stream, {at}, start), "cut at " + std::to_string(at))) break;
+  }
+  return whole;
+}
+
+inline Events events_of(std::string_view stream, const Start& start = {}) {
+  return outcome_of(stream, start).events;
+}
+
+// How many bytes of the stream it takes, one by one, until the session has ended; npos: it does
+// not.
+inline size_t bytes_until_end(std::string_view stream, const Start& start = {}) {
+  Session session(start.limit);
+  Recorder host;
+  for (size_t i = 0; i < stream.size(); i++) {
+    receive(session, host, stream.substr(i, 1));
+    if (session.ended()) return i + 1;
+  }
+  return stream.npos;
+}
+
+}  // namespace mws::test

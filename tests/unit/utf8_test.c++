@@ -1,0 +1,189 @@
+#include "src/protocol/utf8.h"
+
+#include "tests/unit/protocol_support.h"
+
+namespace mws {
+namespace {
+
+// The plain decoder that the validator is compared with. It knows code points and nothing of the
+// validator's table: the bytes at hand leave a range of code points, and they are the start of a
+// character if one in that range is allowed for the character's length.
+struct Verdict {
+  size_t viable;  // how many bytes from the front can be the start of valid text
+  bool complete;  // all are viable and end between two characters
+  bool operator==(const Verdict&) const = default;
+};
+
+bool allowed_within(uint32_t low, uint32_t high, size_t length) {
+  constexpr uint32_t kLowest[] = {0, 0, 0x80, 0x800, 0x10000};
+  constexpr uint32_t kHighest[] = {0, 0x7f, 0x7ff, 0xffff, 0x10ffff};
+  low = std::max(low, kLowest[length]);
+  high = std::min(high, kHighest[length]);
+  return low <= high && !(low >= 0xd800 && high <= 0xdfff);
+}
+
+Verdict decode(Bytes text) {
+  for (size_t i = 0; i < text.size();) {
+    uint8_t first = text[i];
+    size_t length = first < 0x80             ? 1
+                    : (first & 0xe0) == 0xc0 ? 2
+                    : (first & 0xf0) == 0xe0 ? 3
+                    : (first & 0xf8) == 0xf0 ? 4
+                                             : 0;
+    if (!length) return {i, false};
+    uint32_t value = length == 1 ? first : first & (0x7fu >> length);
+    for (size_t have = 1;; have++) {
+      size_t missing = 6 * (length - have);
+      uint32_t low = value << missing, high = low | ((1u << missing) - 1);
+      if (!allowed_within(low, high, length)) return {i + have - 1, false};
+      if (have == length) break;
+      if (i + have == text.size()) return {text.size(), false};
+      if ((text[i + have] & 0xc0) != 0x80) return {i + have, false};
+      value = value << 6 | (text[i + have] & 0x3f);
+    }
+    i += length;
+  }
+  return {text.size(), true};
+}
+
+// The validator's verdict byte by byte.
+Verdict validate_by_byte(Bytes text) {
+  Utf8Validator validator;
+  for (size_t i = 0; i < text.size(); i++)
+    if (!validator.feed(text.subspan(i, 1))) return {i, false};
+  return {text.size(), validator.complete()};
+}
+
+// Byte values on both sides of each limit that RFC 3629 draws.
+constexpr uint8_t kEdges[] = {0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1,
+                              0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3,
+                              0xf4, 0xf5, 0xf7, 0xf8, 0xfb, 0xfc, 0xfd, 0xfe, 0xff};
+
+TEST(Utf8, EmptyTextIsValid) {
+  Utf8Validator validator;
+  EXPECT_TRUE(validator.feed({}));
+  EXPECT_TRUE(validator.complete());
+  EXPECT_TRUE(is_utf8({}));
+}
+
+TEST(Utf8, EveryCodePointThatIsNoSurrogateIsValid) {
+  for (uint32_t point = 0; point <= 0x10ffff; point++) {
+    uint8_t bytes[4];
+    size_t length = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    constexpr uint8_t kMarks[] = {0, 0x00, 0xc0, 0xe0, 0xf0};
+    for (size_t i = length; i-- > 1;)
+      bytes[i] = uint8_t(0x80 | (point >> 6 * (length - 1 - i) & 0x3f));
+    bytes[0] = uint8_t(kMarks[length] | point >> 6 * (length - 1));
+    ASSERT_EQ(is_utf8({bytes, length}), point < 0xd800 || point > 0xdfff) << std::hex << point;
+  }
+}
+
+TEST(Utf8, AgreesWithAPlainDecoderOnAllSequencesOfUpToThreeBytes) {
+  for (unsigned a = 0; a < 256; a++)
+    for (unsigned b = 0; b < 256; b++) {
+      uint8_t bytes[3] = {uint8_t(a), uint8_t(b), 0};
+      ASSERT_EQ(validate_by_byte({bytes, 1}), decode({bytes, 1})) << a;
+      Verdict two = decode({bytes, 2});
+      ASSERT_EQ(validate_by_byte({bytes, 2}), two) << a << " " << b;
+      ASSERT_EQ(is_utf8({bytes, 2}), two.complete) << a << " " << b;
+      Utf8Validator before;
+      before.feed({bytes, 2});
+      for (unsigned c = 0; c < 256; c++) {
+        bytes[2] = uint8_t(c);
+        Verdict three = two.viable < 2 ? two : decode({bytes, 3});
+        Utf8Validator after = before;
+        bool good = after.feed({&bytes[2], 1});
+        if (good != (three.viable == 3) || after.complete() != three.complete)
+          FAIL() << a << " " << b << " " << c;
+      }
+    }
+}
+
+TEST(Utf8, AgreesWithAPlainDecoderOnSequencesOfFourBytesAtAllLimits) {
+  for (unsigned a = 0xee; a < 256; a++)
+    for (unsigned b = 0; b < 256; b++)
+      for (uint8_t c : kEdges)
+        for (uint8_t d : kEdges) {
+          const uint8_t bytes[4] = {uint8_t(a), uint8_t(b), c, d};
+          Verdict expected = decode(bytes);
+          if (validate_by_byte(bytes) != expected || is_utf8(bytes) != expected.complete)
+            FAIL() << a << " " << b << " " << unsigned(c) << " " << unsigned(d);
+        }
+}
+
+// Puts a sequence behind 0 to 34 bytes of ASCII and in front of some more, in memory of its own.
+void expect_agreement_in_all_alignments(Bytes sequence) {
+  for (size_t before = 0; before <= 34; before++)
+    for (size_t after : {0, 1, 32, 40}) {
+      std::vector<uint8_t> text(before, 'a');
+      text.insert(text.end(), sequence.begin(), sequence.end());
+      text.insert(text.end(), after, 'z');
+      Verdict expected = decode(text);
+      ASSERT_EQ(is_utf8(text), expected.complete) << before << " " << after;
+      Utf8Validator validator;
+      Bytes viable = Bytes(text).first(expected.viable),
+            rest = Bytes(text).subspan(expected.viable);
+      ASSERT_TRUE(validator.feed(viable)) << before << " " << after;
+      ASSERT_EQ(validator.feed(rest), rest.empty()) << before << " " << after;
+    }
+}
+
+TEST(Utf8, AgreesWithAPlainDecoderInAllAlignmentsAroundTheFastPath) {
+  for (uint8_t a : kEdges) {
+    expect_agreement_in_all_alignments(Bytes(&a, 1));
+    for (uint8_t b : kEdges) {
+      const uint8_t two[] = {a, b};
+      expect_agreement_in_all_alignments(two);
+      for (uint8_t c : {0x41, 0x80, 0xbf, 0xe0}) {
+        const uint8_t three[] = {a, b, c};
+        expect_agreement_in_all_alignments(three);
+      }
+    }
+  }
+  for (const char* four : {"f0908080", "f48fbfbf", "f4908080", "f08fbfbf", "f1808080", "f18080"})
+    expect_agreement_in_all_alignments(bytes_of(test::from_hex(four)));
+}
+
+TEST(Utf8, EveryByteValueIsSeenAtEveryPlaceOfABlock) {
+  for (size_t size : {31, 32, 33, 64, 65, 96})
+    for (size_t at = 0; at < size; at++)
+      for (unsigned value = 0x80; value < 256; value++) {
+        std::vector<uint8_t> bytes(size, 'a');
+        bytes[at] = uint8_t(value);
+        if (is_utf8(bytes)) FAIL() << value << " at " << at << " of " << size;
+      }
+}
+
+TEST(Utf8, TextCutInTwoAnywhereIsTheSameText) {
+  std::string text = "κόσμε € 𝄞 plain ASCII that is longer than one block of 32 bytes, Ω é 語 end";
+  for (size_t cut = 0; cut <= text.size(); cut++) {
+    Utf8Validator validator;
+    ASSERT_TRUE(validator.feed(bytes_of(text).first(cut)));
+    ASSERT_TRUE(validator.feed(bytes_of(text).subspan(cut)));
+    ASSERT_TRUE(validator.complete());
+  }
+}
+
+TEST(Utf8, StaysInvalidUntilReset) {
+  Utf8Validator validator;
+  EXPECT_FALSE(validator.feed(bytes_of("\xff")));
+  EXPECT_FALSE(validator.feed({}));
+  EXPECT_FALSE(validator.feed(bytes_of("good")));
+  EXPECT_FALSE(validator.feed(bytes_of(std::string(100, 'a'))));
+  EXPECT_FALSE(validator.complete());
+  validator.reset();
+  EXPECT_TRUE(validator.feed(bytes_of("good")));
+  EXPECT_TRUE(validator.complete());
+}
+
+TEST(Utf8, ThatEndsInsideACharacterIsNotComplete) {
+  for (const char* start : {"\xc3", "\xe2", "\xe2\x82", "\xf0\x9d", "\xf0\x9d\x84"}) {
+    Utf8Validator validator;
+    EXPECT_TRUE(validator.feed(bytes_of(start)));
+    EXPECT_FALSE(validator.complete());
+    EXPECT_FALSE(is_utf8(bytes_of(start)));
+  }
+}
+
+}  // namespace
+}  // namespace mws
