@@ -1,0 +1,32 @@
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from harness import BUILD, TOP, configured
+
+HANDLER_FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden", "-Iinclude"]
+
+
+@pytest.fixture(scope="session")
+def handlers():
+    """The folder that the handlers made for these tests (handlers/*.c++) are compiled into."""
+    folder = BUILD / "tests/integration-handlers"
+    folder.mkdir(parents=True, exist_ok=True)
+    headers = list((TOP / "include/mod_websocket").iterdir())
+    for source in (TOP / "tests/integration/handlers").glob("*.c++"):
+        made = folder / (source.stem + ".so")
+        if made.exists() and made.stat().st_mtime > max(file.stat().st_mtime for file in [source, *headers]):
+            continue
+        # Under another name first: another run may have this one loaded.
+        new = made.with_suffix(f".{os.getpid()}")
+        subprocess.run([*shlex.split(configured("CXX")), *HANDLER_FLAGS, *configured("NO_GNU_UNIQUE").split(), "-o", new, source],
+                       cwd=TOP, check=True)
+        new.chmod(0o755)
+        new.rename(made)
+    return folder

@@ -1,0 +1,73 @@
+// Handlers that a server must not fall over, each under a symbol of its own, straight on the ABI.
+#include <mod_websocket/handler_abi.h>
+
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+
+namespace {
+
+const ws_host* host;
+
+void ignore(void*, ws_connection*, ws_type, const void*, size_t) {}
+
+int refuse(const ws_config*, void**, char* error, size_t size) {
+  snprintf(error, size, "parameter \"file\" is missing; write WebSocketParam file PATH");
+  return 1;
+}
+int refuse_silently(const ws_config*, void**, char*, size_t) { return 1; }
+int refuse_at_length(const ws_config*, void**, char* error, size_t size) {
+  memset(error, 'x', size);  // no zero byte at its end
+  return 1;
+}
+int throw_in_configure(const ws_config*, void**, char*, size_t) {
+  throw std::runtime_error("thrown in configure");
+}
+
+constexpr ws_handler table(uint32_t abi, decltype(ws_handler::configure) configure,
+                           decltype(ws_handler::message) message) {
+  ws_handler handler{};
+  handler.size = sizeof handler;
+  handler.abi = abi;
+  handler.configure = configure;
+  handler.message = message;
+  return handler;
+}
+
+int throw_in_handshake(void*, ws_request* request) {
+  if (host->request_header(request, "X-Throw").data)
+    throw std::runtime_error("thrown through the ABI");
+  return 0;
+}
+void throw_in_message(void*, ws_connection*, ws_type, const void*, size_t) {
+  throw std::runtime_error("thrown through the ABI");
+}
+
+}  // namespace
+
+#define EXPORTED(symbol, ...)                                    \
+  extern "C" WS_EXPORT const ws_handler* symbol(const ws_host*); \
+  const ws_handler* symbol(const ws_host* given) {               \
+    host = given;                                                \
+    static const ws_handler handler = __VA_ARGS__;               \
+    return &handler;                                             \
+  }
+
+EXPORTED(of_the_future, table(WS_ABI_VERSION + 1, nullptr, ignore))
+EXPORTED(without_version, table(0, nullptr, ignore))
+EXPORTED(without_message, table(WS_ABI_VERSION, nullptr, nullptr))
+EXPORTED(refuses, table(WS_ABI_VERSION, refuse, ignore))
+EXPORTED(refuses_silently, table(WS_ABI_VERSION, refuse_silently, ignore))
+EXPORTED(refuses_at_length, table(WS_ABI_VERSION, refuse_at_length, ignore))
+EXPORTED(throws_in_configure, table(WS_ABI_VERSION, throw_in_configure, ignore))
+EXPORTED(throws, [] {
+  ws_handler handler = table(WS_ABI_VERSION, nullptr, throw_in_message);
+  handler.handshake = throw_in_handshake;
+  return handler;
+}())
+
+extern "C" WS_EXPORT const ws_handler* returns_nothing(const ws_host*);
+const ws_handler* returns_nothing(const ws_host*) { return nullptr; }
+
+extern "C" WS_EXPORT const ws_handler* throws_at_once(const ws_host*);
+const ws_handler* throws_at_once(const ws_host*) { throw std::runtime_error("thrown at once"); }

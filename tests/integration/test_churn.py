@@ -1,0 +1,51 @@
+"""Connections that come, echo once and vanish by a reset, from eight clients at once: nothing crashes, leaks or gets stuck."""
+
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+from harness import BUILD, ECHO, Server, eventually
+
+
+def memory_kb(pids):
+    return sum(int(re.search(r"Pss:\s+(\d+)", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text())[1]) for pid in pids)
+
+
+def churn(mpm, seconds):
+    with Server(ECHO, mpm=mpm) as server:
+        def run(for_seconds):
+            result = subprocess.run([BUILD / "bench/load", "churn", str(server.port), "/echo", "8", str(for_seconds), str(server.process.pid)],
+                                    capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+            return int(re.search(r"connections=(\d+)", result.stdout)[1])
+
+        run(seconds / 4)  # everything that is made once is there
+        children, descriptors, memory = server.children(), server.descriptors_by_child(), memory_kb(server.children())
+        count = run(seconds)
+        assert count > 0
+        assert set(children) <= set(server.children()), "a child is gone"
+        grown_kb = memory_kb(children) - memory
+        assert grown_kb < 1024, f"{grown_kb} KB more after {count} connections"
+        eventually(lambda: all(server.descriptors_by_child()[pid] <= descriptors[pid] + 4 for pid in children), "descriptors leak")
+        assert server.http("/index.html")[0] == 200
+        # Every worker can still be had at once.
+        clients = [server.connect() for _ in range(20)]
+        for client in clients:
+            client.sendall(b"GET /index.html HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for client in clients:
+            assert client.recv(15) == b"HTTP/1.1 200 OK"
+            client.close()
+        print(f"{mpm}: {count} connections")
+
+
+@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
+def test_connections_that_come_and_vanish_leave_nothing_behind(mpm):
+    churn(mpm, 4)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
+def test_connections_that_come_and_vanish_for_a_minute_leave_nothing_behind(mpm):
+    churn(mpm, 60)

@@ -1,0 +1,347 @@
+"""What the directives mean where they stand, and what a wrong one is told."""
+
+import re
+import socket
+
+import pytest
+
+from harness import BUILD, CLOSE, LIMIT_S, TEXT, TOP, UPGRADE, Server, frame, free_port, read_head, request
+
+ABI = int(re.search(r"#define WS_ABI_VERSION (\d+)", (TOP / "include/mod_websocket/handler_abi.h").read_text())[1])
+
+
+def refused(config):
+    """What httpd -t says of a configuration that it does not take: (line in the configuration, what is wrong)."""
+    server = Server(config)
+    try:
+        status, output = server.configtest()
+        before = server.config_file.read_text().rindex(config)
+        first_line = server.config_file.read_text()[:before].count("\n") + 1
+        file = re.escape(str(server.config_file))
+    finally:
+        server.kill()
+    assert status == 1, output
+    lines = [line for line in output.splitlines() if "AH00014: Configuration check failed" not in line and "AH00558" not in line]
+    if len(lines) == 2:  # httpd's own pair
+        found = re.fullmatch(rf"AH00526: Syntax error on line (\d+) of {file}:\n(.+)", "\n".join(lines))
+    else:
+        assert len(lines) == 1, output
+        found = re.fullmatch(rf"{file}:(\d+): (.+)", lines[0])
+    assert found, output
+    return int(found[1]) - first_line + 1, found[2]
+
+
+def in_location(*lines):
+    return "\n".join(["<Location /here>", *lines, "</Location>"])
+
+
+# --- handlers that cannot be had ---
+
+def test_a_handler_that_is_not_there_is_refused():
+    assert refused(in_location("WebSocketHandler nobody")) == (
+        2, f"WebSocketHandler nobody: {BUILD}/handlers/nobody.so: cannot open shared object file: No such file or directory; "
+           "a NAME is looked up in WebSocketHandlerPath, a PATH has a slash in it")
+    line, what = refused("\n" + in_location("WebSocketHandler /not/there.so"))
+    assert line == 3 and what.startswith("WebSocketHandler /not/there.so: /not/there.so: cannot open")
+    assert what.endswith("; write the path of a shared object, absolute or below ServerRoot")
+    line, what = refused("WebSocketHandler folder/relative.so")
+    assert re.fullmatch(r"WebSocketHandler folder/relative.so: /\S+/folder/relative.so: cannot open .*", what), what
+
+
+def test_a_file_that_is_no_shared_object_is_refused():
+    line, what = refused(in_location("", "WebSocketHandler /etc/passwd"))
+    assert line == 3 and re.match(r"WebSocketHandler /etc/passwd: /etc/passwd: (invalid ELF header|file too short)", what)
+
+
+def test_a_handler_without_the_function_is_refused():
+    assert refused(in_location("WebSocketHandler echo some_handler")) == (
+        2, f"WebSocketHandler echo: {BUILD}/handlers/echo.so: is no handler: it exports no function some_handler")
+
+
+def test_a_handler_that_needs_what_nobody_has_is_refused(handlers):
+    line, what = refused(in_location(f'WebSocketHandler "{handlers}/unresolved.so"'))
+    assert line == 2 and "undefined symbol: function_that_nobody_has" in what
+
+
+@pytest.mark.parametrize("symbol, what", [
+    ("of_the_future", f"speaks handler ABI {ABI + 1}, this server 1 to {ABI}; compile it against this server's headers"),
+    ("without_version", f"speaks handler ABI 0, this server 1 to {ABI}; compile it against this server's headers"),
+    ("without_message", "has no message callback"),
+    ("returns_nothing", "returns_nothing returned no handler"),
+    ("throws_at_once", "throws_at_once threw an exception"),
+    ("refuses", 'parameter "file" is missing; write WebSocketParam file PATH'),
+    ("refuses_silently", "configure failed and does not say why"),
+    ("refuses_at_length", "x" * 511),
+], ids=lambda value: value[:30])
+def test_a_handler_that_the_server_does_not_take_is_refused_with_the_reason(handlers, symbol, what):
+    file = f"{handlers}/wrong.so"
+    assert refused(in_location(f'WebSocketHandler "{file}" {symbol}')) == (2, f"WebSocketHandler {file}: {file}: {what}")
+
+
+def test_a_constructor_that_throws_refuses_with_its_text(handlers):
+    file = f"{handlers}/report.so"
+    assert refused(in_location(f'WebSocketHandler "{file}"', "WebSocketParam refuse 'size is 7; write size 1 to 6'")) == (
+        2, f"WebSocketHandler {file}: {file}: size is 7; write size 1 to 6")
+    assert refused(in_location(f'WebSocketHandler "{file}"', "WebSocketParam refuse-without-words 1")) == (
+        2, f"WebSocketHandler {file}: {file}: exception in the constructor")
+
+
+def test_a_wrong_handler_among_good_ones_is_found_in_every_kind_of_section(handlers):
+    wrong = f'WebSocketHandler "{handlers}/wrong.so" refuses'
+    for section in ["Directory /", 'LocationMatch "^/a"', 'Files "x*"', "If \"%{HTTPS} == 'on'\"", "VirtualHost *:1"]:
+        config = f"<Location /echo>\nWebSocketHandler echo\n</Location>\n<{section}>\n{wrong}\n</{section.split()[0]}>"
+        line, what = refused(config)
+        assert (line, what[-len("write WebSocketParam file PATH"):]) == (5, "write WebSocketParam file PATH"), section
+
+
+def test_a_good_configuration_passes():
+    server = Server("\n".join([
+        "WebSocketThreads 64", "WebSocketMaxMessage 9223372036854775807", "WebSocketOrigin SAME any null a.example *.b.example:1 https://[::1]",
+        "WebSocketParam colour red", "WebSocketHandler minimal", "WebSocketHandler none", in_location("WebSocketHandler echo websocket_handler")]))
+    try:
+        status, output = server.configtest()
+        assert (status, output.splitlines()[-1]) == (0, "Syntax OK")
+    finally:
+        server.kill()
+
+
+# --- values ---
+
+@pytest.mark.parametrize("value", ["0", "-1", "1k", "1.5", "x", "99999999999999999999", "9223372036854775808", '" "'])
+def test_max_message_takes_nothing_but_a_number_above_0(value):
+    assert refused(f"WebSocketMaxMessage {value}") == (
+        1, f'WebSocketMaxMessage: "{value.strip(chr(34))}" is not a number of bytes above 0, such as 1048576')
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "65", "x", "2x", "1.5", "99999999999999999999"])
+def test_threads_takes_nothing_but_1_to_64(value):
+    assert refused(f"WebSocketThreads {value}") == (1, f'WebSocketThreads: "{value}" is not a number from 1 to 64')
+
+
+@pytest.mark.parametrize("value", ["all", "None", "*", "*.", "http://", "a.example/", "a.example:0", "a.example:65536", "a.example:x", "a b.example", "://a", "ht tp://a", "*.*.example", "a.*.example"])
+def test_origin_takes_nothing_but_its_forms(value):
+    assert refused(f'WebSocketOrigin any "{value}"') == (1, f'WebSocketOrigin: "{value}" is none of same, any, null, HOST, HOST:PORT, SCHEME://HOST[:PORT]; '
+                                  "*.HOST stands for all names below HOST")
+
+
+@pytest.mark.parametrize("line, what", [
+    ("WebSocketOrigin", "WebSocketOrigin needs same, any, or the origins that may connect"),
+    ('WebSocketMaxMessage ""', "WebSocketMaxMessage takes one argument, largest message in bytes (default 1048576)"),
+    ("WebSocketMaxMessage 1 2", "WebSocketMaxMessage takes one argument, largest message in bytes (default 1048576)"),
+    ("WebSocketThreads", "WebSocketThreads takes one argument, event loops per child process, 1 to 64 (default 1)"),
+    ("WebSocketParam colour", "WebSocketParam takes two arguments, KEY and VALUE of a parameter for the handler"),
+    ("WebSocketParam colour red green", "WebSocketParam takes two arguments, KEY and VALUE of a parameter for the handler"),
+    ("WebSocketHandlerPath", "WebSocketHandlerPath takes one argument, folder in which a handler's NAME is looked up"),
+    ("WebSocketHandler", "WebSocketHandler takes 1-2 arguments, NAME or PATH of the shared object that serves WebSockets here, or none; "
+                         "and the function it exports (default websocket_handler)"),
+], ids=lambda value: value[:30])
+def test_a_wrong_number_of_arguments_is_refused(line, what):
+    assert refused(line) == (1, what)
+
+
+# --- places ---
+
+def test_threads_are_for_the_whole_server():
+    assert refused("<VirtualHost *:1>\nWebSocketThreads 2\n</VirtualHost>") == (2, "WebSocketThreads cannot occur within <VirtualHost> section")
+    assert refused(in_location("WebSocketThreads 2")) == (2, "WebSocketThreads not allowed in <Location> context")
+
+
+def test_a_param_in_a_section_without_handler_is_refused():
+    what = "WebSocketParam: put it into the section of the WebSocketHandler it is for, or outside of sections as a default for all handlers"
+    assert refused(in_location("WebSocketParam colour red")) == (2, what)
+    assert refused(in_location("WebSocketHandler none", "", "WebSocketParam colour red")) == (4, what)
+    assert refused("<VirtualHost *:1>\n" + in_location("WebSocketParam colour red") + "\n</VirtualHost>") == (3, what)
+    assert refused(in_location("WebSocketHandlerPath /tmp")) == (2, what.replace("WebSocketParam", "WebSocketHandlerPath"))
+
+
+@pytest.fixture(scope="module")
+def plain_server():
+    with Server("") as running:
+        yield running
+        running.await_idle()
+
+
+@pytest.mark.parametrize("line", ["WebSocketHandler echo", "WebSocketHandler none", "WebSocketHandlerPath /tmp", "WebSocketParam colour red",
+                                  "WebSocketOrigin any", "WebSocketMaxMessage 1", "WebSocketThreads 1"])
+def test_htaccess_may_hold_no_directive(plain_server, line):
+    name = line.split()[0]
+    folder = plain_server.folder / "www" / re.sub(r"\W", "", line)
+    folder.mkdir()
+    (folder / ".htaccess").write_text(line + "\n")
+    plain_server.expect(rf"{folder}/\.htaccess: {name} not allowed here")
+    assert plain_server.http(f"/{folder.name}/")[0] == 500
+    assert f"{folder}/.htaccess: {name} not allowed here" in plain_server.error_log()
+
+
+# --- merging ---
+
+MERGING = """
+WebSocketParam colour red
+WebSocketParam size small
+WebSocketOrigin any
+WebSocketMaxMessage 50
+
+<Location />
+    WebSocketHandler "HANDLERS/report.so"
+</Location>
+<Location /outer>
+    WebSocketHandler "HANDLERS/report.so"
+    WebSocketParam colour green
+    WebSocketMaxMessage 20
+</Location>
+<Location /outer/inner>
+    WebSocketOrigin http://inner.example
+</Location>
+<Location /outer/inner/innermost>
+    WebSocketMaxMessage 10
+    WebSocketHandler "HANDLERS/report.so"
+    WebSocketParam Colour mixed
+    WebSocketParam size large
+</Location>
+<Location /outer/none>
+    WebSocketHandler NONE
+</Location>
+<Location /outer/none/again>
+    WebSocketHandler "HANDLERS/report.so"
+</Location>
+<Location /by-name>
+    WebSocketHandlerPath "BUILT"
+    WebSocketHandler minimal
+</Location>
+<Location /repeated>
+    WebSocketParam colour yellow
+    WebSocketHandler "HANDLERS/report.so"
+    WebSocketParam colour violet
+    WebSocketOrigin http://first.example
+    WebSocketOrigin http://second.example
+</Location>
+
+Listen 127.0.0.1:SECOND
+<VirtualHost 127.0.0.1:SECOND>
+    ServerName one.example
+    WebSocketParam colour blue
+    WebSocketMaxMessage 30
+</VirtualHost>
+<VirtualHost 127.0.0.1:SECOND>
+    ServerName two.example
+    WebSocketParam colour pink
+    WebSocketOrigin same
+    <Location /outer>
+        WebSocketParam size huge
+        WebSocketHandler "HANDLERS/report.so"
+    </Location>
+</VirtualHost>
+<VirtualHost 127.0.0.1:SECOND>
+    ServerName three.example
+    <Location />
+        WebSocketHandler report
+    </Location>
+    # Below its use: like httpd's directives it holds for the whole of its scope.
+    WebSocketHandlerPath "HANDLERS"
+    <Location /none>
+        WebSocketHandler none
+    </Location>
+</VirtualHost>
+"""
+
+
+@pytest.fixture(scope="module")
+def merging(handlers):
+    second = free_port()
+    config = MERGING.replace("HANDLERS", str(handlers)).replace("BUILT", str(BUILD / "handlers")).replace("SECOND", str(second))
+    with Server(config) as running:
+        running.second = second
+        yield running
+        running.await_idle()
+
+
+class Host:
+    """Speaks to one virtual host; None is the main server."""
+
+    def __init__(self, server, name=None):
+        self.server, self.name = server, name
+
+    def open(self, path, origin=None):
+        """The connection and the status of an opening handshake."""
+        connection = self.server.connect() if not self.name else socket.create_connection(("127.0.0.1", self.server.second), LIMIT_S)
+        headers = [f"Host: {self.name or 'localhost'}", *UPGRADE, *([f"Origin: {origin}"] if origin else [])]
+        connection.sendall(request(path, *headers, host=False))
+        return connection, read_head(connection)[0]
+
+    def status(self, path, origin=None):
+        connection, status = self.open(path, origin)
+        connection.close()
+        return status
+
+    def said(self, path, data):
+        connection, status = self.open(path)
+        with connection:
+            assert status == 101
+            connection.sendall(data)
+            head = connection.recv(2, socket.MSG_WAITALL)
+            return head[0] & 15, connection.recv(head[1], socket.MSG_WAITALL)
+
+    def params(self, path):
+        return self.said(path, frame(TEXT, "params"))[1].decode().splitlines()
+
+    def max_message(self, path):
+        """That of 10, 20, 30, 50 which the server takes at most."""
+        taken = [size for size in [10, 20, 30, 50] if self.said(path, frame(TEXT, "x" * size))[0] == TEXT]
+        refused = [size for size in [10, 20, 30, 50] if self.said(path, frame(TEXT, "x" * (size + 1)))[0] == CLOSE]
+        assert taken[-1] == refused[0]
+        return taken[-1]
+
+
+@pytest.mark.parametrize("host, path, params", [
+    (None, "/", "colour=red size=small"),
+    (None, "/outer", "colour=green size=small"),
+    (None, "/outer/inner", "colour=green size=small"),
+    (None, "/outer/inner/innermost", "Colour=mixed colour=red size=large"),
+    (None, "/outer/none/again", "colour=red size=small"),
+    (None, "/repeated", "colour=violet size=small"),
+    ("one.example", "/", "colour=blue size=small"),
+    ("one.example", "/outer", "colour=green size=small"),
+    ("two.example", "/", "colour=pink size=small"),
+    ("two.example", "/outer", "colour=pink size=huge"),
+    ("two.example", "/outer/inner/innermost", "colour=pink size=huge"),  # a virtual host's sections come after the main server's
+])
+def test_params_are_those_of_the_handlers_section_and_the_defaults_of_the_server(merging, host, path, params):
+    assert Host(merging, host).params(path) == params.split()
+
+
+@pytest.mark.parametrize("host, path, bytes", [
+    (None, "/", 50), (None, "/outer", 20), (None, "/outer/inner", 20), (None, "/outer/inner/innermost", 10), (None, "/repeated", 50),
+    ("one.example", "/", 30), ("one.example", "/outer", 20), ("two.example", "/", 50)])
+def test_max_message_is_that_of_the_innermost_scope(merging, host, path, bytes):
+    assert Host(merging, host).max_message(path) == bytes
+
+
+@pytest.mark.parametrize("host, path, origin, status", [
+    (None, "/", "http://any.example", 101),
+    (None, "/outer", "http://any.example", 101),
+    (None, "/outer/inner", "http://any.example", 403),
+    (None, "/outer/inner", "http://inner.example", 101),
+    (None, "/outer/inner", "http://localhost", 403),
+    (None, "/outer/inner/innermost", "http://inner.example", 101),
+    (None, "/outer/inner/innermost", "http://any.example", 403),
+    (None, "/repeated", "http://second.example", 101),
+    (None, "/repeated", "http://first.example", 403),  # the last directive holds, as with httpd's own
+    ("one.example", "/", "http://any.example", 101),
+    ("two.example", "/", "http://any.example", 403),
+    ("two.example", "/", "http://two.example", 101),
+    ("two.example", "/outer/inner", "http://inner.example", 101),
+])
+def test_origins_are_those_of_the_innermost_scope(merging, host, path, origin, status):
+    assert Host(merging, host).status(path, origin) == status
+
+
+@pytest.mark.parametrize("host, path, status", [
+    (None, "/outer/none", 404), (None, "/outer/none/deeper", 404), (None, "/outer/none/again", 101), (None, "/outer/nonetheless", 101),
+    ("one.example", "/outer/none", 404), ("three.example", "/", 101), ("three.example", "/none", 404)])
+def test_none_ends_what_an_outer_scope_began(merging, host, path, status):
+    assert Host(merging, host).status(path) == status
+
+
+def test_names_are_looked_up_in_the_path_of_their_scope(merging):
+    assert Host(merging).said("/by-name", b"") == (TEXT, b"hello")
+    assert Host(merging, "three.example").params("/") == ["colour=red", "size=small"]
