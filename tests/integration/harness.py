@@ -133,7 +133,7 @@ class Server:
             lines += ["User nobody", "Group nogroup"]
         lines += [r'LogFormat "%h %>s %X \"%r\"" plain', f'CustomLog "{self.folder}/access.log" plain']
         if mpm == "prefork":
-            lines += ["StartServers 10", "MinSpareServers 1", "MaxRequestWorkers 64"]
+            lines += ["StartServers 10", "MinSpareServers 1", "MaxSpareServers 64", "MaxRequestWorkers 64"]
         else:
             lines += [f"ThreadsPerChild {threads}", "StartServers 1", "ServerLimit 8", "MinSpareThreads 1", f"MaxSpareThreads {8 * threads}", f"MaxRequestWorkers {8 * threads}"]
         if tls:
