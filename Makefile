@@ -104,7 +104,7 @@ build/obj/mod_websocket.o: mod_websocket.c++ build/config.mk
 
 build/obj/src/%.o: src/%.c++ build/config.mk
 	@mkdir -p $(@D)
-	$(call compile,$(CORE_CPPFLAGS))
+	$(call compile,$(CORE_CPPFLAGS) $(SSL_CPPFLAGS))
 
 build/obj/tests/unit/%.o: tests/unit/%.c++ build/config.mk
 	@mkdir -p $(@D)

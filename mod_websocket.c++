@@ -1,6 +1,7 @@
 // mod_websocket: WebSockets (RFC 6455) inside Apache httpd. The module's record and hooks.
 #include "src/httpd/module.h"
 
+#include <apr_optional_hooks.h>
 #include <http_connection.h>
 #include <http_protocol.h>
 #include <http_request.h>
@@ -19,6 +20,9 @@ static void register_hooks(apr_pool_t*) {
   ap_hook_child_init(mws::start_child, nullptr, nullptr, APR_HOOK_MIDDLE);
   ap_hook_child_stopping(mws::child_is_stopping, nullptr, nullptr, APR_HOOK_MIDDLE);
   ap_hook_pre_connection(mws::place_hold, nullptr, after_us, APR_HOOK_REALLY_FIRST);
+  using mws::ssl_HOOK_pre_handshake_t;  // as the macro wants it
+  APR_OPTIONAL_HOOK(ssl, pre_handshake, mws::remember_tls_session, nullptr, nullptr,
+                    APR_HOOK_MIDDLE);
   ap_hook_type_checker(mws::ignore_files, nullptr, nullptr, APR_HOOK_REALLY_FIRST);
   // Before mod_proxy's, whatever the order of LoadModule.
   ap_hook_handler(mws::upgrade, nullptr, nullptr, APR_HOOK_REALLY_FIRST);

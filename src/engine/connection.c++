@@ -24,8 +24,8 @@ Connection::~Connection() = default;
 
 SendResult Connection::send(Opcode type, Bytes payload) {
   if (!session_.send(type, payload, *this) || broken_) return SendResult::closed;
-  if (!queue_) return SendResult::sent;
-  return queue_->size() > kHighWater ? SendResult::high_water : SendResult::queued;
+  if (!unsent()) return SendResult::sent;
+  return unsent() > kHighWater ? SendResult::high_water : SendResult::queued;
 }
 
 bool Connection::close(uint16_t code, std::string_view reason) {
@@ -36,8 +36,10 @@ bool Connection::close(uint16_t code, std::string_view reason) {
 }
 
 size_t Connection::buffered_amount() const {
-  return (queue_ ? queue_->size() : 0) + (loop_->corked_ == this ? loop_->cork_.bytes() : 0);
+  return unsent() + (loop_->corked_ == this ? loop_->cork_.bytes() : 0);
 }
+
+size_t Connection::unsent() const { return (queue_ ? queue_->size() : 0) + transport_->unsent(); }
 
 // --- What the loop tells ---
 
@@ -57,7 +59,7 @@ void Connection::loop_start(Loop& loop, MutableBytes early) {
 
 void Connection::loop_events(uint32_t events) {
   if (phase_ == Phase::gone) return;
-  if (events & EPOLLOUT) write_queue();
+  if (events & EPOLLOUT) write_unsent();
   if (events & ~uint32_t(EPOLLOUT)) read_some();
   settle();
 }
@@ -159,7 +161,7 @@ void Connection::transmit(Bytes header, Bytes payload) {
   iovec pieces[] = {{const_cast<uint8_t*>(header.data()), header.size()},
                     {const_cast<uint8_t*>(payload.data()), payload.size()}};
   write({pieces, payload.empty() ? 1u : 2u});
-  if (loop_->corked_ != this && queue_) loop_->set_interest(*this, wanted_events());
+  if (loop_->corked_ != this && unsent()) loop_->set_interest(*this, wanted_events());
 }
 
 // Queues what does not go at once. Only while the queue is empty.
@@ -192,16 +194,17 @@ void Connection::write_failed() {
   loop_->read_again(*this);
 }
 
-void Connection::write_queue() {
-  while (queue_) {
-    IoResult result = transport_->write(queue_->front());
+void Connection::write_unsent() {
+  while (size_t before = unsent()) {
+    IoResult result = transport_->write(queue_ ? queue_->front() : std::span<const iovec>());
     if (result.kind == IoResult::failed) broken_ = true;
     if (result.kind != IoResult::done) return;
-    queue_->pop(result.size);
-    if (queue_->empty()) queue_.reset();
+    if (queue_) queue_->pop(result.size);
+    if (queue_ && queue_->empty()) queue_.reset();
+    size_t after = unsent();
+    if (after < before) progress_ += uint32_t(before - after);
     bool ending = phase_ == Phase::closing || phase_ == Phase::flushing;
-    progress_ += uint32_t(result.size);
-    if (ending && (progress_ >= kProgress || !queue_)) set_deadline(kCloseTimeout_ms);
+    if (ending && (progress_ >= kProgress || !after)) set_deadline(kCloseTimeout_ms);
   }
 }
 
@@ -212,8 +215,8 @@ void Connection::write_queue() {
 void Connection::settle() {
   if (phase_ == Phase::gone) return;
   if (broken_) return go();
-  if (phase_ == Phase::flushing && !queue_) {
-    if (client_ended_ || !transport_->finish_writing()) return go();
+  if (phase_ == Phase::flushing && !unsent()) {
+    if (!transport_->finish_writing() || client_ended_) return go();
     phase_ = Phase::lingering;
     set_deadline(kLingerTimeout_ms);
   }
@@ -242,9 +245,8 @@ void Connection::set_deadline(uint64_t in_ms) {
 }
 
 uint32_t Connection::wanted_events() const {
-  bool reads =
-      !client_ended_ && (phase_ >= Phase::flushing || !queue_ || queue_->size() <= kHighWater);
-  return (reads ? uint32_t(EPOLLIN) : 0) | (queue_ ? uint32_t(EPOLLOUT) : 0);
+  bool reads = !client_ended_ && (phase_ >= Phase::flushing || unsent() <= kHighWater);
+  return (reads ? uint32_t(EPOLLIN) : 0) | (unsent() ? uint32_t(EPOLLOUT) : 0);
 }
 
 }  // namespace mws

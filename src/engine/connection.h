@@ -89,7 +89,8 @@ class Connection final : private Session::Host, private Timer {
   void write(std::span<const iovec> pieces);
   void enqueue(Bytes bytes);
   void write_failed();
-  void write_queue();
+  void write_unsent();
+  size_t unsent() const;
   void settle();
   void tell_closed(uint16_t code, std::string_view reason, bool clean);
   void go();

@@ -12,7 +12,7 @@ namespace mws {
 
 struct IoResult {
   enum Kind {
-    done,    // size bytes went through, at least one
+    done,    // size bytes went through, at least one; a write also if it sent on what was unsent
     again,   // nothing now: wait for the descriptor
     end,     // read: the client sends no more
     failed,  // the connection is gone
@@ -33,12 +33,18 @@ class Transport {
   // Whether bytes may wait inside, from before a loop got the transport.
   virtual bool may_hold_bytes() const { return false; }
   virtual IoResult read(MutableBytes into) = 0;
-  // Writes from the front of pieces as much as goes without waiting.
+  // Sends on what is unsent, then takes from the front of pieces as much as goes without waiting.
   virtual IoResult write(std::span<const iovec> pieces) = 0;
-  // After the last write: tells the client that no more comes. True if its own end should be
+  // Bytes that were taken and that the descriptor has not: wait until it is writable, then write
+  // on, be it nothing.
+  size_t unsent() const { return unsent_; }
+  // After the last write, with nothing unsent: tells the client that no more comes. True if its own end should be
   // awaited before the transport is destroyed, so that what was written is not lost (RFC 6455
   // §7.1.1).
   virtual bool finish_writing() = 0;
+
+ protected:
+  size_t unsent_ = 0;
 };
 
 }  // namespace mws

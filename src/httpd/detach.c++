@@ -3,12 +3,16 @@
 #include <apr_buckets.h>
 #include <apr_portable.h>
 #include <http_core.h>
+#include <unistd.h>
 #include <util_filter.h>
 
+#include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <vector>
 
 #include "src/engine/socket_transport.h"
+#include "src/engine/tls_transport.h"
 #include "src/httpd/lifecycle.h"
 #include "src/httpd/log.h"
 
@@ -17,12 +21,15 @@ namespace mws {
 namespace {
 
 struct Hold {
+  SSL* session = nullptr;       // mod_ssl's, if the connection is over TLS
+  TlsTransport* tls = nullptr;  // the transport of connection, if that is over TLS
   std::unique_ptr<Connection> connection;
-  std::vector<uint8_t> early;
+  std::vector<uint8_t> early, early_ciphertext;
 
   ~Hold() {
     if (!connection) return;
     PreforkSignalsHeld held;
+    if (tls) tls->take_over(std::move(early_ciphertext));
     try {
       child_engine().next_loop().any_thread_adopt(std::move(connection), std::move(early));
     } catch (const std::bad_alloc&) {
@@ -35,39 +42,44 @@ Hold* hold_of(conn_rec* c) {
   return static_cast<Hold*>(ap_get_module_config(c->conn_config, &websocket_module));
 }
 
-// Filters that are done with a plain connection when the request is: httpd's own, and those that
-// only watch or limit what HTTP does.
-bool is_harmless(const char* filter) {
-  for (const char* name : {"core_in", "core", "reqtimeout", "log_input_output", "remoteip_input"})
-    if (!strcmp(filter, name)) return true;
-  return false;
+// httpd lowers the letters of filters' names when they are registered.
+bool is_one_of(const char* name, std::initializer_list<const char*> names) {
+  return std::any_of(names.begin(), names.end(), [&](const char* each) { return !strcasecmp(name, each); });
 }
 
-const char* first_unknown(ap_filter_t* filter) {
+// Filters that are done with a connection when the request is: httpd's own, mod_ssl's if its
+// session can be taken over, and those that only watch or limit what HTTP does.
+bool is_harmless(const char* filter, bool tls) {
+  if (is_one_of(filter, {"SSL/TLS Filter", "SSL/TLS Buffer", "SSL/TLS Coalescing Filter"})) return tls;
+  return is_one_of(filter, {"core_in", "core", "reqtimeout", "log_input_output", "remoteip_input"});
+}
+
+const char* first_unknown(ap_filter_t* filter, bool tls) {
   for (; filter; filter = filter->next)
-    if (!is_harmless(filter->frec->name)) return filter->frec->name;
+    if (!is_harmless(filter->frec->name, tls)) return filter->frec->name;
   return nullptr;
 }
 
-// What httpd has read from the client and not used: bytes behind the request's head.
-std::vector<uint8_t> read_early(conn_rec* c) {
-  constexpr apr_off_t kAtOnce = 1 << 20;  // more than httpd reads ahead
-  std::vector<uint8_t> early;
+// Reads from the filter and those below it what is there, without waiting, until it is dry or there
+// is more than httpd can have read ahead.
+std::vector<uint8_t> read_until_dry(conn_rec* c, ap_filter_t* filter, size_t limit, bool& dry) {
+  std::vector<uint8_t> read;
   apr_bucket_brigade* brigade = apr_brigade_create(c->pool, c->bucket_alloc);
-  while (early.size() < size_t(kAtOnce)) {
+  dry = false;
+  while (read.size() < limit && !dry) {
     apr_status_t rv =
-        ap_get_brigade(c->input_filters, brigade, AP_MODE_READBYTES, APR_NONBLOCK_READ, kAtOnce);
+        ap_get_brigade(filter, brigade, AP_MODE_READBYTES, APR_NONBLOCK_READ, apr_off_t(limit));
     apr_off_t size = 0;
-    if (rv != APR_SUCCESS || apr_brigade_length(brigade, 1, &size) != APR_SUCCESS || size <= 0)
-      break;
-    size_t before = early.size();
-    early.resize(before + size_t(size));
+    dry = rv != APR_SUCCESS || apr_brigade_length(brigade, 1, &size) != APR_SUCCESS || size <= 0;
+    if (dry) break;
+    size_t before = read.size();
+    read.resize(before + size_t(size));
     apr_size_t taken = apr_size_t(size);
-    apr_brigade_flatten(brigade, reinterpret_cast<char*>(&early[before]), &taken);
+    apr_brigade_flatten(brigade, reinterpret_cast<char*>(&read[before]), &taken);
     apr_brigade_cleanup(brigade);
   }
   apr_brigade_destroy(brigade);
-  return early;
+  return read;
 }
 
 }  // namespace
@@ -77,27 +89,52 @@ int place_hold(conn_rec* c, void*) {
   return DECLINED;
 }
 
+int remember_tls_session(conn_rec* c, SSL* session, int is_proxy) {
+  Hold* hold = is_proxy || c->master ? nullptr : hold_of(c);
+  if (hold) hold->session = session;
+  return OK;
+}
+
 const char* must_stay(request_rec* r) {
   conn_rec* c = r->connection;
-  if (c->master) return "HTTP/2";
-  if (!hold_of(c)) return "no hold";
-  if (const char* filter = first_unknown(c->input_filters)) return filter;
-  return first_unknown(c->output_filters);
+  Hold* hold = hold_of(c);
+  if (!hold) return "it was not seen to begin";
+  bool tls = hold->session != nullptr;
+  if (tls && !TlsTransport::can_carry(hold->session)) return "mod_ssl uses another OpenSSL";
+  if (const char* filter = first_unknown(c->input_filters, tls)) return filter;
+  return first_unknown(c->output_filters, tls);
 }
 
 std::unique_ptr<Transport> detached_transport(conn_rec* c) {
   apr_os_sock_t descriptor = -1;
   apr_os_sock_get(&descriptor, ap_get_conn_socket(c));
-  return std::make_unique<SocketTransport>(duplicate_descriptor(descriptor));
+  descriptor = duplicate_descriptor(descriptor);
+  Hold& hold = *hold_of(c);
+  if (!hold.session) return std::make_unique<SocketTransport>(descriptor);
+  try {
+    auto transport = std::make_unique<TlsTransport>(descriptor, hold.session);
+    hold.tls = transport.get();
+    return transport;
+  } catch (const std::bad_alloc&) {
+    close(descriptor);
+    throw;
+  }
 }
 
 void detach(request_rec* r, std::unique_ptr<Connection> connection) {
   conn_rec* c = r->connection;
   Hold& hold = *hold_of(c);
-  hold.early = read_early(c);
+  bool dry;
+  hold.early = read_until_dry(c, c->input_filters, 1 << 20, dry);
+  if (hold.tls && !dry) {
+    // httpd's last filter may hold ciphertext that it read together with what was wanted of it.
+    ap_filter_t* last = c->input_filters;
+    while (last->next) last = last->next;
+    hold.early_ciphertext = read_until_dry(c, last, APR_BUCKET_BUFF_SIZE, dry);
+  }
   hold.connection = std::move(connection);
-  // Makes every MPM close its own descriptor without a shutdown of the socket and without
-  // lingering.
+  // Makes every MPM close its own descriptor without a shutdown of the socket, without an alert of
+  // TLS and without lingering.
   c->aborted = 1;
   c->keepalive = AP_CONN_CLOSE;
 }

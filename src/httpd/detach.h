@@ -4,6 +4,8 @@
 // runs, all of httpd's own are over. Nothing of httpd touches the connection after it, so there is
 // no race to lose.
 #pragma once
+#include <openssl/ssl.h>
+
 #include <memory>
 
 #include "src/engine/connection.h"
@@ -13,12 +15,16 @@ namespace mws {
 
 int place_hold(conn_rec* c, void* socket);
 
+// mod_ssl's optional hook pre_handshake: the one way to get at a connection's TLS session.
+int remember_tls_session(conn_rec* c, SSL* session, int is_proxy);
+using ssl_HOOK_pre_handshake_t = int(conn_rec*, SSL*, int);
+
 // Nothing if the connection can be detached, or the name of what keeps it from that: something on
 // the connection that would have to see the bytes.
 const char* must_stay(request_rec* r);
 
-// A duplicate of the connection's socket as a transport. Throws std::system_error when there is no
-// descriptor left.
+// A transport over a duplicate of the connection's socket, and its TLS session if it has one. Throws
+// std::system_error when there is no descriptor left.
 std::unique_ptr<Transport> detached_transport(conn_rec* c);
 
 // After the 101: takes what the client has sent already, and makes httpd forget the connection. The
