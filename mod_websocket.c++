@@ -17,6 +17,8 @@ static void register_hooks(apr_pool_t*) {
   static const char* const after_us[] = {"mod_ssl.c", nullptr};
   ap_hook_pre_config(mws::begin_configuration, nullptr, nullptr, APR_HOOK_MIDDLE);
   ap_hook_check_config(mws::check_configuration, nullptr, nullptr, APR_HOOK_MIDDLE);
+  ap_hook_post_config(mws::prepare_children, nullptr, nullptr, APR_HOOK_MIDDLE);
+  ap_hook_child_status(mws::child_status_changed, nullptr, nullptr, APR_HOOK_MIDDLE);
   ap_hook_child_init(mws::start_child, nullptr, nullptr, APR_HOOK_MIDDLE);
   ap_hook_child_stopping(mws::child_is_stopping, nullptr, nullptr, APR_HOOK_MIDDLE);
   ap_hook_pre_connection(mws::place_hold, nullptr, after_us, APR_HOOK_REALLY_FIRST);

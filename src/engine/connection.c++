@@ -64,6 +64,14 @@ void Connection::loop_events(uint32_t events) {
   settle();
 }
 
+void Connection::loop_drain(uint16_t code) {
+  if (phase_ != Phase::open) return;
+  drain_code_ = code;
+  if (wanted_events() & EPOLLIN) read_some();  // what has arrived is answered first
+  close_if_drained();
+  settle();
+}
+
 void Connection::loop_stop(uint16_t code) {
   if (phase_ == Phase::gone) return;
   if (phase_ == Phase::open) close(code, "");
@@ -84,12 +92,17 @@ void Connection::read_some() {
     if (got.kind == IoResult::end) client_ended();
     if (got.kind != IoResult::done) return;
     corked([&] { session_.receive(loop_->receive_buffer_.first(got.size), *this); });
+    if (drain_code_) close_if_drained();
     if (!got.read_on) return;
     if (broken_) return;
     holds_bytes_ = !(wanted_events() & EPOLLIN);
     if (holds_bytes_) return;
   }
   loop_->read_again(*this);
+}
+
+void Connection::close_if_drained() {
+  if (phase_ == Phase::open && !session_.in_message()) close(drain_code_, "");
 }
 
 // The client will send nothing more. What waits for it is still delivered, as it may only have shut

@@ -79,9 +79,11 @@ class Connection final : private Session::Host, private Timer {
   // From the loop.
   void loop_start(Loop& loop, MutableBytes early);
   void loop_events(uint32_t events);
+  void loop_drain(uint16_t code);
   void loop_stop(uint16_t code);
 
   void read_some();
+  void close_if_drained();
   void client_ended();
   template <class Work>
   void corked(Work work);
@@ -113,6 +115,7 @@ class Connection final : private Session::Host, private Timer {
   Connection* next_to_read_ = nullptr;  // in its list of those to read before it waits
   uint32_t interest_ = 0;               // what epoll was told
   uint32_t progress_ = 0;               // bytes written since the deadline was set
+  uint16_t drain_code_ = 0;             // to close with when no message is arriving
   Phase phase_ = Phase::open;
   bool told_open_ = false;     // on_open was called, on_close not yet
   bool broken_ = false;        // a write or an allocation failed

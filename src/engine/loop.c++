@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <random>
 #include <system_error>
 #include <utility>
 
@@ -17,7 +18,7 @@ namespace mws {
 namespace {
 
 // What epoll's data points to where it is no connection.
-char wakeup_tag, stop_tag;
+char wakeup_tag, descriptor_tag;
 
 bool tell_epoll(int epoll, int operation, int descriptor, void* tag, uint32_t events) {
   epoll_event event{};
@@ -65,8 +66,7 @@ void Loop::turn() {
   for (int i = 0; i < count; i++) {
     void* tag = events[i].data.ptr;
     if (tag == &wakeup_tag) deliver_mail();
-    else if (tag == &stop_tag)
-      any_thread_stop(stop_on_descriptor_.close_code, stop_on_descriptor_.grace_ms);
+    else if (tag == &descriptor_tag) when_readable_();
     else static_cast<Connection*>(tag)->loop_events(events[i].events);
   }
   for (Connection* now = std::exchange(read_again_, nullptr); now;) {
@@ -106,9 +106,12 @@ void Loop::any_thread_post_mail(std::unique_ptr<Mail> mail) {
 }
 
 void Loop::any_thread_stop(uint16_t close_code, uint64_t grace_ms) {
-  uint64_t none = 0;
-  uint64_t asked = uint64_t(close_code) << 32 | std::min<uint64_t>(grace_ms, UINT32_MAX);
-  if (stop_asked_.compare_exchange_strong(none, asked)) wake();
+  stop_asked_ = uint64_t(close_code) << 32 | std::min<uint64_t>(grace_ms, UINT32_MAX);
+  wake();
+}
+
+void Loop::any_thread_drain(uint16_t close_code, uint64_t over_ms) {
+  any_thread_post([this, close_code, over_ms] { begin_drain(close_code, over_ms); });
 }
 
 void Loop::any_thread_quit() {
@@ -116,10 +119,9 @@ void Loop::any_thread_quit() {
   wake();
 }
 
-bool Loop::stop_when_readable(int descriptor, uint16_t close_code, uint64_t grace_ms) {
-  stop_on_descriptor_ = {close_code, grace_ms};
-  // Once, as it stays readable.
-  return tell_epoll(epoll_, EPOLL_CTL_ADD, descriptor, &stop_tag, EPOLLIN | EPOLLONESHOT);
+bool Loop::when_readable(int descriptor, std::function<void()> call) {
+  when_readable_ = std::move(call);
+  return tell_epoll(epoll_, EPOLL_CTL_ADD, descriptor, &descriptor_tag, EPOLLIN | EPOLLET);
 }
 
 void Loop::wake() {
@@ -151,24 +153,62 @@ void Loop::deliver_mail() {
 }
 
 void Loop::begin_stop_if_asked() {
-  uint64_t asked = stopping_ ? 0 : stop_asked_.load();
+  uint64_t asked = stop_asked_.exchange(0);
   if (!asked) return;
+  uint64_t deadline_ms = monotonic_ms() + uint32_t(asked);
+  stop_deadline_ms_ = stopping_ ? std::min(stop_deadline_ms_, deadline_ms) : deadline_ms;
+  stop_code_ = uint16_t(asked >> 32);
   stopping_ = true;
-  stop_deadline_ms_ = monotonic_ms() + uint32_t(asked);
+  timers_.cancel(drain_);
   for (Connection *each = first_, *next; each; each = next) {
     next = each->next_;
-    each->loop_stop(uint16_t(asked >> 32));
+    each->loop_stop(stop_code_);
   }
+}
+
+// --- Draining ---
+
+void Loop::begin_drain(uint16_t close_code, uint64_t over_ms) {
+  if (stopping_ || drain_.close_code) return;
+  drain_.close_code = close_code;
+  drain_.begin_ms = monotonic_ms();
+  drain_.over_ms = over_ms;
+  drain_.turns = connections_;
+  drain_.next = first_;
+  std::minstd_rand random(std::minstd_rand::result_type(reinterpret_cast<uintptr_t>(this) >> 4 ^
+                                                        uint64_t(getpid()) << 8 ^ drain_.begin_ms));
+  random.discard(8);
+  drain_.phase = std::uniform_real_distribution<>()(random);
+  timers_.make_room_for(connections_ + 1);
+  drain_.on_due();
+}
+
+uint64_t Loop::Drain::due_ms(size_t of_turn) const {
+  return begin_ms + uint64_t(double(over_ms) * (double(of_turn) + phase) / double(turns));
+}
+
+void Loop::Drain::on_due() {
+  uint64_t now_ms = monotonic_ms();
+  while (next && turn < turns && due_ms(turn) <= now_ms) {
+    Connection& connection = *next;
+    next = connection.next_;
+    turn++;
+    connection.loop_drain(close_code);
+  }
+  if (next && turn < turns) loop.timers_.set(*this, due_ms(turn));
+  else if (now_ms < begin_ms + over_ms) loop.timers_.set(*this, begin_ms + over_ms);
+  else loop.any_thread_stop(close_code, Connection::kCloseTimeout_ms);
 }
 
 // --- Connections ---
 
 void Loop::start(std::unique_ptr<Connection> connection, MutableBytes early) {
-  timers_.make_room_for(connections_ + 1);
+  timers_.make_room_for(connections_ + 2);  // and the drain's
   connections_++;
   Connection& started = *connection.release();  // the list owns it
   started.loop_start(*this, early);
-  if (stopping_) started.loop_stop(uint16_t(stop_asked_.load() >> 32));
+  if (stopping_) started.loop_stop(stop_code_);
+  else if (drain_.close_code) started.loop_drain(drain_.close_code);
 }
 
 void Loop::link(Connection& connection) {
@@ -181,6 +221,7 @@ void Loop::unlink(Connection& connection) {
   (connection.previous_ ? connection.previous_->next_ : first_) = connection.next_;
   if (connection.next_) connection.next_->previous_ = connection.previous_;
   connections_--;
+  if (drain_.next == &connection) drain_.next = connection.next_;
   if (connection.reads_again_) {
     Connection** at = &read_again_;
     while (*at && *at != &connection) at = &(*at)->next_to_read_;

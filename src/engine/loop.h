@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -38,14 +39,19 @@ class Loop {
   template <class Task>
   void any_thread_post(Task task);
   // Closes every connection with the code, those that are yet to come too; after grace_ms none is
-  // left. Calls after the first do nothing. Like any_thread_quit it takes no lock and no memory, so
-  // that a signal handler may call it.
+  // left. A later call can only shorten the grace. Like any_thread_quit it takes no lock and no
+  // memory, so that a signal handler may call it.
   void any_thread_stop(uint16_t close_code, uint64_t grace_ms);
+  // Closes the connections one by one, spread evenly over the time, each when the message that is
+  // arriving on it has been dealt with, and those that come later at once; at the end of the time
+  // stops, with the grace of kCloseTimeout_ms. Calls after the first do nothing. Throws
+  // std::bad_alloc.
+  void any_thread_drain(uint16_t close_code, uint64_t over_ms);
   // Lets run() return once there is no connection.
   void any_thread_quit();
-  // Stops as any_thread_stop does once the descriptor is readable; it is not read, and must outlive
-  // the loop's run. False if the system has no room for it.
-  bool stop_when_readable(int descriptor, uint16_t close_code, uint64_t grace_ms);
+  // Calls it, on the loop's thread, each time that the descriptor becomes readable; it is not read,
+  // and must outlive the loop's run. One for a loop. False if the system has no room for it.
+  bool when_readable(int descriptor, std::function<void()> call);
 
   bool stopping() const { return stopping_; }
 
@@ -72,6 +78,7 @@ class Loop {
   bool has_mail();
   void deliver_mail();
   void begin_stop_if_asked();
+  void begin_drain(uint16_t close_code, uint64_t over_ms);
   void bury();
 
   // From connections.
@@ -103,13 +110,24 @@ class Loop {
   std::mutex mail_lock_;
   std::vector<std::unique_ptr<Mail>> mail_;  // under mail_lock_
 
-  struct Stop {
+  // The connections' turns in a drain.
+  struct Drain final : Timer {
+    explicit Drain(Loop& of) : loop(of) {}
+    void on_due() override;
+    uint64_t due_ms(size_t turn) const;
+    Loop& loop;
     uint16_t close_code = 0;
-    uint64_t grace_ms = 0;
+    uint64_t begin_ms = 0, over_ms = 0;
+    double phase = 0;        // of one turn, so that the drains of many loops do not beat together
+    size_t turns = 0, turn = 0;
+    Connection* next = nullptr;
   };
+  Drain drain_{*this};
+
   std::atomic<uint64_t> stop_asked_ = 0;  // close code << 32 | grace_ms
   std::atomic<bool> quit_asked_ = false;
-  Stop stop_on_descriptor_;
+  uint16_t stop_code_ = 0;  // while stopping
+  std::function<void()> when_readable_;
 };
 
 template <class Task>

@@ -4,7 +4,7 @@
 
 namespace mws {
 
-class SocketTransport final : public Transport {
+class SocketTransport : public Transport {
  public:
   explicit SocketTransport(int descriptor) : descriptor_(descriptor) {}  // which it will close
   ~SocketTransport() override;

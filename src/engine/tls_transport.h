@@ -12,7 +12,7 @@
 
 namespace mws {
 
-class TlsTransport final : public Transport {
+class TlsTransport : public Transport {
  public:
   // Whether the session belongs to the same OpenSSL as this code; nothing else here may be called
   // with one that does not.

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <climits>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -35,7 +37,7 @@ struct Configuration {
   };
   std::vector<ForHandler> for_handlers;
   std::vector<std::unique_ptr<Handler>> handlers;
-  int threads = 0;
+  ServerConfig server;
 };
 
 Configuration* configuration;
@@ -67,6 +69,7 @@ const char* set_handler(cmd_parms* cmd, void* config, const char* name, const ch
   use->whole_server = !cmd->path;
   section.handler = use;
   configuration->uses.push_back(use);
+  configuration->server.serves_websockets = true;
   return nullptr;
 }
 
@@ -109,13 +112,61 @@ const char* set_max_message(cmd_parms* cmd, void* config, const char* text) {
   return nullptr;
 }
 
-const char* set_threads(cmd_parms* cmd, void*, const char* text) {
+const char* set_detach(cmd_parms*, void* config, int on) {
+  section_of(config).detach = on;
+  return nullptr;
+}
+
+// A whole number for the whole server.
+const char* read_number(cmd_parms* cmd, const char* text, long lowest, long highest, int& number) {
   if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
   char* end = nullptr;
-  long threads = strtol(text, &end, 10);
-  if (*end || end == text || threads < 1 || threads > 64)
-    return apr_psprintf(cmd->pool, "WebSocketThreads: \"%s\" is not a number from 1 to 64", text);
-  configuration->threads = int(threads);
+  errno = 0;
+  long read = strtol(text, &end, 10);
+  if (errno || *end || end == text || read < lowest || read > highest)
+    return apr_psprintf(cmd->pool, "%s: \"%s\" is not a number from %ld to %ld", cmd->cmd->name, text,
+                        lowest, highest);
+  number = int(read);
+  return nullptr;
+}
+
+const char* set_threads(cmd_parms* cmd, void*, const char* text) {
+  int threads = 1;
+  const char* error = read_number(cmd, text, 1, 64, threads);
+  configuration->server.threads = unsigned(threads);
+  return error;
+}
+
+const char* set_max_connections(cmd_parms* cmd, void*, const char* text) {
+  return read_number(cmd, text, 1, INT_MAX - 1, configuration->server.max_websockets);
+}
+
+const char* set_max_resident(cmd_parms* cmd, void*, const char* text) {
+  return read_number(cmd, text, 0, INT_MAX - 1, configuration->server.max_resident);
+}
+
+const char* set_drain_timeout(cmd_parms* cmd, void*, const char* text) {
+  if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
+  apr_interval_time_t timeout;
+  constexpr apr_interval_time_t kLongest = apr_time_from_sec(24 * 60 * 60);
+  if (ap_timeout_parameter_parse(text, &timeout, "s") || timeout < 0 || timeout > kLongest)
+    return apr_psprintf(cmd->pool,
+                        "WebSocketDrainTimeout: \"%s\" is not a time from 0 to a day, such as 30, 500ms "
+                        "or 2min",
+                        text);
+  configuration->server.drain_ms = uint64_t(apr_time_as_msec(timeout));
+  return nullptr;
+}
+
+const char* set_drain_code(cmd_parms* cmd, void*, const char* text) {
+  if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
+  std::string_view code = text;
+  if (code != "1001" && code != "1012")
+    return apr_psprintf(cmd->pool,
+                        "WebSocketDrainCode: \"%s\" is neither 1001 (going away) nor 1012 (service "
+                        "restart)",
+                        text);
+  configuration->server.drain_code = code == "1001" ? kCloseGoingAway : kCloseServiceRestart;
   return nullptr;
 }
 
@@ -188,9 +239,7 @@ LocationConfig* location_config(request_rec* r) {
   return static_cast<LocationConfig*>(ap_get_module_config(r->per_dir_config, &websocket_module));
 }
 
-unsigned configured_threads() {
-  return configuration && configuration->threads ? unsigned(configuration->threads) : 1;
-}
+const ServerConfig& server_config() { return configuration->server; }
 
 Handler* handler_for(request_rec* r, const LocationConfig& location) {
   if (!location.handler) return nullptr;
@@ -210,6 +259,7 @@ void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_confi
   if (!add.handler_path) merged->handler_path = base.handler_path;
   if (!add.origins) merged->origins = base.origins;
   if (!add.max_message) merged->max_message = base.max_message;
+  if (add.detach < 0) merged->detach = base.detach;
   merged->params.insert(base.params.begin(), base.params.end());
   return merged;
 }
@@ -262,6 +312,18 @@ const command_rec kDirectives[] = {
                   "largest message in bytes (default 1048576)"),
     AP_INIT_TAKE1("WebSocketThreads", setter(set_threads), nullptr, RSRC_CONF,
                   "event loops per child process, 1 to 64 (default 1)"),
+    AP_INIT_FLAG("WebSocketDetach", setter(set_detach), nullptr, kAnywhere,
+                 "off: every WebSocket keeps the thread that brought it (default on)"),
+    AP_INIT_TAKE1("WebSocketMaxConnections", setter(set_max_connections), nullptr, RSRC_CONF,
+                  "most WebSockets at a time, of all child processes (default no limit)"),
+    AP_INIT_TAKE1("WebSocketMaxResident", setter(set_max_resident), nullptr, RSRC_CONF,
+                  "most WebSockets at a time that keep a thread, per child process, or on prefork a "
+                  "process (default half of them)"),
+    AP_INIT_TAKE1("WebSocketDrainTimeout", setter(set_drain_timeout), nullptr, RSRC_CONF,
+                  "time over which a graceful restart or stop spreads the closes of WebSockets "
+                  "(default 30 s, 0 closes all at once)"),
+    AP_INIT_TAKE1("WebSocketDrainCode", setter(set_drain_code), nullptr, RSRC_CONF,
+                  "close code of a graceful restart or stop, 1001 (the default) or 1012"),
     {nullptr, {nullptr}, nullptr, 0, RAW_ARGS, nullptr}};
 
 }  // namespace mws

@@ -5,6 +5,7 @@
 
 #include "src/handler/handler.h"
 #include "src/httpd/module.h"
+#include "src/protocol/close_code.h"
 #include "src/protocol/origin.h"
 
 namespace mws {
@@ -21,6 +22,7 @@ struct LocationConfig {
   std::map<std::string, std::string> params;
   const OriginPolicy* origins = nullptr;
   apr_off_t max_message = 0;  // bytes; 0: not set
+  int detach = -1;            // WebSocketDetach; -1: not set
 
   const OriginPolicy& origin_policy() const;
   uint64_t max_message_bytes() const {
@@ -30,8 +32,16 @@ struct LocationConfig {
 
 LocationConfig* location_config(request_rec* r);
 
-// WebSocketThreads of the configuration that was read last.
-unsigned configured_threads();
+// What holds for the whole server, in the configuration that was read last.
+struct ServerConfig {
+  unsigned threads = 1;                    // WebSocketThreads
+  int max_websockets = 0;                  // WebSocketMaxConnections; 0: no limit
+  int max_resident = -1;                   // WebSocketMaxResident; -1: half of httpd's threads
+  uint64_t drain_ms = 30'000;              // WebSocketDrainTimeout
+  uint16_t drain_code = kCloseGoingAway;   // WebSocketDrainCode
+  bool serves_websockets = false;          // there is a WebSocketHandler
+};
+const ServerConfig& server_config();
 
 // The handler of the request's location; nullptr where there is none.
 Handler* handler_for(request_rec* r, const LocationConfig& location);

@@ -13,6 +13,7 @@
 
 #include "src/engine/socket_transport.h"
 #include "src/engine/tls_transport.h"
+#include "src/httpd/children.h"
 #include "src/httpd/lifecycle.h"
 #include "src/httpd/log.h"
 
@@ -36,6 +37,13 @@ struct Hold {
       server_log().write(LogLevel::error, "no memory for another WebSocket");
     }
   }
+};
+
+// The place is taken first, so that without one there is no transport and the descriptor is the
+// caller's.
+template <class T>
+struct Placed final : private Place, public T {
+  using T::T;
 };
 
 Hold* hold_of(conn_rec* c) {
@@ -98,7 +106,8 @@ int remember_tls_session(conn_rec* c, SSL* session, int is_proxy) {
 const char* must_stay(request_rec* r) {
   conn_rec* c = r->connection;
   Hold* hold = hold_of(c);
-  if (!hold) return "it was not seen to begin";
+  if (c->master) return "HTTP/2";
+  if (!hold) return "its beginning was not seen";
   bool tls = hold->session != nullptr;
   if (tls && !TlsTransport::can_carry(hold->session)) return "mod_ssl uses another OpenSSL";
   if (const char* filter = first_unknown(c->input_filters, tls)) return filter;
@@ -110,12 +119,12 @@ std::unique_ptr<Transport> detached_transport(conn_rec* c) {
   apr_os_sock_get(&descriptor, ap_get_conn_socket(c));
   descriptor = duplicate_descriptor(descriptor);
   Hold& hold = *hold_of(c);
-  if (!hold.session) return std::make_unique<SocketTransport>(descriptor);
   try {
-    auto transport = std::make_unique<TlsTransport>(descriptor, hold.session);
+    if (!hold.session) return std::make_unique<Placed<SocketTransport>>(descriptor);
+    auto transport = std::make_unique<Placed<TlsTransport>>(descriptor, hold.session);
     hold.tls = transport.get();
     return transport;
-  } catch (const std::bad_alloc&) {
+  } catch (...) {
     close(descriptor);
     throw;
   }

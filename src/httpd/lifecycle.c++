@@ -1,37 +1,63 @@
 #include "src/httpd/lifecycle.h"
 
+#include <ap_listen.h>
 #include <ap_mpm.h>
 #include <fcntl.h>
+#include <http_core.h>
+#include <mpm_common.h>
+#include <poll.h>
+#include <scoreboard.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <cstring>
 #include <mutex>
+#include <set>
 #include <system_error>
+#include <thread>
 
+#include "src/httpd/children.h"
 #include "src/httpd/config.h"
+#include "src/httpd/log.h"
 #include "src/protocol/close_code.h"
 
 namespace mws {
 
 namespace {
 
-// How long clients have to answer the close frame when the child ends. The parent asks again after
-// 3 seconds and kills after 9.
+// How long clients have to answer the close frame when the child has to be gone. The parent asks
+// again after 3 seconds and kills after 9.
 constexpr uint64_t kStopGrace_ms = 1000;
+// And how long handlers then have to return.
+constexpr uint64_t kJoinTimeout_ms = 1800;
 
 struct Child {
-  explicit Child(unsigned threads) : engine(threads) {}
+  explicit Child(const ServerConfig& configured) : config(configured), engine(config.threads) {}
+  const ServerConfig config;
   Engine engine;
   bool threaded = true;
   int descriptors = 0;  // that WebSockets may have: the first one beyond is httpd's
-  std::mutex resident_lock;
-  std::vector<Loop*> resident;  // under resident_lock; not used by a prefork child
-  bool stopping = false;        // under resident_lock
+  int generation = 0;
+  pid_t parent = 0;
+  const char* pid_file = nullptr;
+
+  std::mutex lock;
+  std::vector<Loop*> resident;      // under lock; not used by a prefork child
+  std::set<std::string> reasons;    // under lock; why connections stayed
+  bool stopping = false;            // under lock
+  bool draining = false;            // under lock
+
+  // While the child is on its way out: written when it is told to stop after all.
+  int alarm = -1;
+  std::thread escort;
+  std::atomic<bool> threads_are_gone = false;  // httpd's
 };
 
 // Made by start_child and never destroyed: on prefork its end comes in a signal handler, where
@@ -48,20 +74,161 @@ const sigset_t& ending_signals() {
   return signals;
 }
 
-// All that the process may have but a reserve: for each thread of the MPM a connection and a file,
+int mpm_number(int query) {
+  int value = 0;
+  ap_mpm_query(query, &value);
+  return value;
+}
+
+// All that a process may have but a reserve: for each thread of the MPM a connection and a file,
 // and what modules hold.
 int descriptors_for_websockets() {
   rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > INT_MAX) return INT_MAX;
-  int threads = 1, all = int(limit.rlim_cur);
-  ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
-  return all - std::min(all / 4, 64 + 2 * threads);
+  int all = int(limit.rlim_cur);
+  return all - std::min(all / 4, 64 + 2 * std::max(1, mpm_number(AP_MPMQ_MAX_THREADS)));
 }
 
+// --- Leaving ---
+
+void stop_all(uint64_t grace_ms) {
+  uint16_t code = child->draining ? child->config.drain_code : uint16_t(kCloseGoingAway);
+  child->engine.stop(code, grace_ms);
+  if (!child->threaded) return;  // perhaps in a signal handler: no locks
+  std::lock_guard lock(child->lock);
+  child->stopping = true;
+  for (Loop* loop : child->resident) loop->any_thread_stop(code, grace_ms);
+}
+
+bool parent_stops() { return access(child->pid_file, F_OK) && errno == ENOENT; }
+
+// A graceful stop has a time limit of its own.
+uint64_t drain_time_ms(bool stops) {
+  uint64_t over_ms = child->config.drain_ms;
+  if (!stops || ap_graceful_shutdown_timeout <= 0) return over_ms;
+  uint64_t limit_ms = uint64_t(ap_graceful_shutdown_timeout) * 1000;
+  return std::min(over_ms, limit_ms - std::min(limit_ms, kStopGrace_ms * 2));
+}
+
+void drain_all(bool stops) {
+  uint64_t over_ms = drain_time_ms(stops);
+  uint16_t code = child->config.drain_code;
+  try {
+    std::lock_guard lock(child->lock);
+    child->draining = true;
+    child->engine.drain(code, over_ms);
+    for (Loop* loop : child->resident) loop->any_thread_drain(code, over_ms);
+  } catch (const std::bad_alloc&) {
+    stop_all(kStopGrace_ms);
+  }
+}
+
+int running_generation() { return ap_scoreboard_image->global->running_generation; }
+
+// A child that leaves may keep its place on the scoreboard (event MPM). Whether that keeps every
+// child of the running generation from starting.
+bool new_generation_waits() {
+  int running = running_generation(), places = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
+  if (running == child->generation) return false;
+  for (int i = 0; i < places; i++) {
+    const process_score& place = ap_scoreboard_image->parent[i];
+    if (!place.pid || place.generation == running) return false;
+  }
+  return true;
+}
+
+// The threaded MPMs wake their main thread by a signal to their own process, which means nothing.
+void sound_alarm(int, siginfo_t* signal, void*) {
+  if (signal->si_pid == getpid()) return;
+  int before = errno;
+  uint64_t one = 1;
+  [[maybe_unused]] ssize_t size = write(child->alarm, &one, sizeof one);
+  errno = before;
+}
+
+// From here on a signal to stop does what this module wants of it.
+void listen_for_alarm() {
+  if (child->alarm >= 0) return;
+  child->alarm = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  struct sigaction action{};
+  action.sa_sigaction = sound_alarm;
+  action.sa_flags = SA_SIGINFO;
+  sigfillset(&action.sa_mask);
+  sigaction(SIGTERM, &action, nullptr);
+  if (!child->threaded) sigaction(SIGHUP, &action, nullptr);
+}
+
+bool alarm_sounds(int wait_ms) {
+  pollfd alarm = {child->alarm, POLLIN, 0};
+  return poll(&alarm, child->alarm >= 0, wait_ms) > 0;
+}
+
+// Serves on until the last WebSocket has left, or httpd's threads have where finished says so:
+// drains when the generation is over or the server stops, stops when told.
+template <class Finished>
+void see_out(Finished finished) {
+  constexpr int kLook_ms = 100;
+  bool hurried = false;
+  while (!finished()) {
+    if (alarm_sounds(kLook_ms)) return stop_all(kStopGrace_ms);
+    bool stops = parent_stops();
+    if (!child->draining && (stops || running_generation() != child->generation || getppid() != child->parent))
+      drain_all(stops);
+    if (child->draining && !hurried && new_generation_waits()) {
+      hurried = true;
+      stop_all(kStopGrace_ms);
+    }
+  }
+}
+
+bool all_left() { return !open_here(); }
+
+// Prefork: why the child ends shows in what is blocked, as its cleanups may run in the handler of
+// the signal.
+bool told_to_stop_at_once() {
+  sigset_t blocked;
+  pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+  return sigismember(&blocked, SIGTERM) || sigismember(&blocked, SIGHUP);
+}
+
+// Runs when the child has let go of all of its own connections.
 apr_status_t end_child(void*) {
-  child->engine.stop(kCloseGoingAway, kStopGrace_ms);
-  child->engine.join();
+  if (child->escort.joinable()) {
+    child->threads_are_gone = true;
+    child->escort.join();
+  }
+  if (child->threaded ? !child->stopping : !told_to_stop_at_once()) {
+    listen_for_alarm();
+    if (!child->threaded) ap_close_listeners();  // as the other MPMs have done
+    see_out(all_left);
+  }
+  stop_all(kStopGrace_ms);
+  if (!child->engine.join(kJoinTimeout_ms)) {
+    if (child->threaded) server_log().write(LogLevel::error, "a handler does not return; the child ends without it");
+    _exit(0);
+  }
+  leave_children_table(getpid());
   return APR_SUCCESS;
+}
+
+// --- Prefork: a resident connection ---
+
+// The process serves nothing else, and signals are held back: what has arrived is looked at here,
+// stays pending, and is handled when the connection has been closed and the caller lifts the mask.
+void heed_pending_signals(Loop& loop) {
+  sigset_t pending;
+  sigpending(&pending);
+  for (int signal : {SIGTERM, SIGINT, SIGHUP})
+    if (sigismember(&pending, signal)) return loop.any_thread_stop(kCloseGoingAway, kStopGrace_ms);
+  loop.any_thread_drain(child->config.drain_code, drain_time_ms(parent_stops()));
+}
+
+bool run_resident_on_prefork(Loop& loop) {
+  int signals = signalfd(-1, &ending_signals(), SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signals >= 0) loop.when_readable(signals, [&] { heed_pending_signals(loop); });
+  loop.run_while_connected();
+  if (signals >= 0) close(signals);
+  return loop.stopping();
 }
 
 }  // namespace
@@ -79,22 +246,15 @@ PreforkSignalsHeld::~PreforkSignalsHeld() {
 }
 
 bool run_resident(Loop& loop) {
-  if (!child->threaded) {
-    // A signal that arrives stays pending, is seen by the loop, and is handled when the connection
-    // has been closed and the caller lifts the mask.
-    int signals = signalfd(-1, &ending_signals(), SFD_CLOEXEC | SFD_NONBLOCK);
-    if (signals >= 0) loop.stop_when_readable(signals, kCloseGoingAway, kStopGrace_ms);
-    loop.run_while_connected();
-    if (signals >= 0) close(signals);
-    return loop.stopping();
-  }
+  if (!child->threaded) return run_resident_on_prefork(loop);
   {
-    std::lock_guard lock(child->resident_lock);
+    std::lock_guard lock(child->lock);
     child->resident.push_back(&loop);
     if (child->stopping) loop.any_thread_stop(kCloseGoingAway, kStopGrace_ms);
+    else if (child->draining) loop.any_thread_drain(child->config.drain_code, 0);
   }
   loop.run_while_connected();
-  std::lock_guard lock(child->resident_lock);
+  std::lock_guard lock(child->lock);
   std::erase(child->resident, &loop);
   return loop.stopping();
 }
@@ -110,24 +270,67 @@ int duplicate_descriptor(int descriptor) {
   return duplicate;
 }
 
+bool is_first_to_stay(const char* reason) {
+  std::lock_guard lock(child->lock);
+  return child->reasons.insert(reason).second;
+}
+
+int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
+  if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) return OK;
+  make_children_table(s);
+  if (!server_config().serves_websockets) return OK;
+  long children = mpm_number(AP_MPMQ_MAX_DAEMONS), places = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
+  long each = descriptors_for_websockets(), wanted = server_config().max_websockets;
+  if (each == INT_MAX) return OK;
+  ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+               "room for %ld WebSockets: %ld in each of %ld child processes, by their descriptor limit",
+               each * children, each, children);
+  if (wanted && wanted > each * children)
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                 "WebSocketMaxConnections %ld cannot be reached: the descriptor limit has room for %ld; raise it "
+                 "(ulimit -n) or MaxRequestWorkers",
+                 wanted, each * children);
+  if (!strcmp(ap_show_mpm(), "event") && places < 2 * children)
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                 "ServerLimit %ld leaves children that drain no room beside %ld new ones, so their WebSockets may be "
+                 "closed at once on a graceful restart; set it to %ld",
+                 places, children, 2 * children);
+  return OK;
+}
+
 void start_child(apr_pool_t* pchild, server_rec*) {
-  child = new Child(configured_threads());
-  int threads = AP_MPMQ_NOT_SUPPORTED;
-  ap_mpm_query(AP_MPMQ_IS_THREADED, &threads);
-  child->threaded = threads != AP_MPMQ_NOT_SUPPORTED;
+  child = new Child(server_config());
+  child->threaded = mpm_number(AP_MPMQ_IS_THREADED) != AP_MPMQ_NOT_SUPPORTED;
   child->descriptors = descriptors_for_websockets();
+  child->generation = mpm_number(AP_MPMQ_GENERATION);
+  child->parent = getppid();
+  child->pid_file = ap_runtime_dir_relative(pchild, ap_pid_fname);
+  int workers = mpm_number(child->threaded ? AP_MPMQ_MAX_THREADS : AP_MPMQ_MAX_DAEMONS);
+  const ServerConfig& config = child->config;
+  enter_children_table(config.max_websockets ? config.max_websockets : INT_MAX,
+                       config.max_resident < 0 ? std::max(1, workers / 2) : config.max_resident,
+                       !child->threaded);
   ending_signals();
-  // Runs when the child has let go of all of its own connections.
   apr_pool_cleanup_register(pchild, nullptr, end_child, apr_pool_cleanup_null);
 }
 
-void child_is_stopping(apr_pool_t*, int) {
-  if (!child) return;
-  child->engine.stop(kCloseGoingAway, kStopGrace_ms);
-  if (!child->threaded) return;  // in a signal handler: no locks
-  std::lock_guard lock(child->resident_lock);
-  child->stopping = true;
-  for (Loop* loop : child->resident) loop->any_thread_stop(kCloseGoingAway, kStopGrace_ms);
+// Prefork's ends right after it with end_child, which knows more.
+void child_is_stopping(apr_pool_t*, int graceful) {
+  if (!child || !child->threaded) return;
+  if (!graceful) return stop_all(kStopGrace_ms);
+  listen_for_alarm();
+  if (running_generation() != child->generation) drain_all(false);
+  // httpd now waits for its threads; resident connections hold some of them.
+  SignalsBlocked blocked;
+  try {
+    child->escort = std::thread([] { see_out([] { return child->threads_are_gone.load(); }); });
+  } catch (const std::system_error&) {
+    stop_all(kStopGrace_ms);
+  }
+}
+
+void child_status_changed(server_rec*, pid_t pid, ap_generation_t, int, mpm_child_status status) {
+  if (status == MPM_CHILD_EXITED) leave_children_table(pid);
 }
 
 }  // namespace mws

@@ -1,7 +1,15 @@
 // The child process: its engine, its resident loops, and how both end with it.
+//
+// Told to stop, or to restart at once, a child closes its WebSockets and is gone within 2 seconds.
+// On a graceful restart or stop it drains: the closes are spread over WebSocketDrainTimeout. A child
+// that the parent merely has no more use for serves its WebSockets until they leave.
 #pragma once
-#include "src/engine/engine.h"
 #include "src/httpd/module.h"
+
+#include <ap_mpm.h>
+#include <scoreboard.h>
+
+#include "src/engine/engine.h"
 
 namespace mws {
 
@@ -23,8 +31,8 @@ class PreforkSignalsHeld {
   sigset_t before_;
 };
 
-// Serves the loop's one connection on the calling thread until it is gone or the child ends. True
-// if the child ends. On prefork the caller has PreforkSignalsHeld.
+// Serves the loop's one connection on the calling thread until it is gone. True if the child ended
+// it. On prefork the caller has PreforkSignalsHeld.
 bool run_resident(Loop& loop);
 
 // A duplicate of the descriptor for a WebSocket. Throws std::system_error when there is none left
@@ -32,7 +40,15 @@ bool run_resident(Loop& loop);
 // connection, and refuses requests whose files it cannot open.
 int duplicate_descriptor(int descriptor);
 
+// True for the first connection of this child that stays for this reason.
+bool is_first_to_stay(const char* reason);
+
+// Before the children are made: says how many WebSockets the server can hold, and warns of what
+// keeps it from its best.
+int prepare_children(apr_pool_t* pconf, apr_pool_t* plog, apr_pool_t* ptemp, server_rec* s);
 void start_child(apr_pool_t* pchild, server_rec* s);
 void child_is_stopping(apr_pool_t* pchild, int graceful);
+void child_status_changed(server_rec* s, pid_t pid, ap_generation_t generation, int slot,
+                          mpm_child_status status);
 
 }  // namespace mws

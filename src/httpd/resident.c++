@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/httpd/children.h"
 #include "src/httpd/lifecycle.h"
 
 namespace mws {
@@ -19,9 +20,10 @@ namespace {
 // Bytes of one pass down the chain: below what makes httpd's core filter block.
 constexpr size_t kPassBytes = 32 * 1024;
 
-class FilterTransport final : public Transport {
+class FilterTransport final : private Place, private ResidentPlace, public Transport {
  public:
-  // Polls a duplicate, as the MPM closes its own descriptor when the child has to stop at once.
+  // Owns the descriptor from the moment it exists: a duplicate to poll, as the MPM closes its own
+  // when the child has to stop at once.
   FilterTransport(conn_rec* c, int descriptor)
       : c_(c), descriptor_(descriptor), brigade_(apr_brigade_create(c->pool, c->bucket_alloc)) {}
   ~FilterTransport() override { close(descriptor_); }
@@ -34,6 +36,7 @@ class FilterTransport final : public Transport {
   bool finish_writing() override { return false; }
 
  private:
+  bool pass(size_t size);
   void push();
   void restore_socket();
 
@@ -83,33 +86,47 @@ IoResult FilterTransport::read(MutableBytes into) {
 IoResult FilterTransport::write(std::span<const iovec> pieces) {
   if (c_->aborted) return {IoResult::failed};
   restore_socket();
-  if (!c_->master && c_->data_in_output_filters) {
-    push();
-    if (c_->data_in_output_filters) return {IoResult::again};
-  }
-  size_t size = 0;
+  bool waited = unsent_ > 0;
+  if (waited) push();
+  if (unsent_) return {c_->aborted ? IoResult::failed : IoResult::again};
+  size_t taken = 0, size = 0;
   for (const iovec& piece : pieces) {
-    size_t part = std::min(piece.iov_len, kPassBytes - size);
-    if (!part) continue;
-    apr_bucket* bucket = apr_bucket_transient_create(static_cast<const char*>(piece.iov_base), part,
-                                                     c_->bucket_alloc);
-    APR_BRIGADE_INSERT_TAIL(brigade_, bucket);
-    size += part;
+    auto* at = static_cast<const char*>(piece.iov_base);
+    for (size_t left = piece.iov_len; left && !unsent_;) {
+      size_t part = std::min(left, kPassBytes - size);
+      APR_BRIGADE_INSERT_TAIL(brigade_, apr_bucket_transient_create(at, part, c_->bucket_alloc));
+      at += part;
+      left -= part;
+      taken += part;
+      size += part;
+      if (size < kPassBytes) continue;
+      if (!pass(size)) return {IoResult::failed};
+      size = 0;
+    }
   }
+  if (size && !pass(size)) return {IoResult::failed};
+  return {taken || waited ? IoResult::done : IoResult::again, taken};
+}
+
+// Passes on what the brigade holds, of that size.
+bool FilterTransport::pass(size_t size) {
   apr_status_t rv = ap_pass_brigade(c_->output_filters, brigade_);
   apr_brigade_cleanup(brigade_);
-  if (rv != APR_SUCCESS || c_->aborted) return {IoResult::failed};
+  unsent_ = size;  // at most
   push();
-  return {IoResult::done, size};
+  return rv == APR_SUCCESS && !c_->aborted;
 }
 
 // Lets httpd's core filter write what it holds, as far as that goes without waiting. A FLUSH bucket
-// would wait.
+// would wait, as an HTTP/2 stream does.
 void FilterTransport::push() {
-  if (c_->master) return;
-  ap_filter_t* last = c_->output_filters;
-  while (last->next) last = last->next;
-  if (!strcmp(last->frec->name, "core")) last->frec->filter_func.out_func(last, nullptr);
+  if (!c_->master) {
+    ap_filter_t* last = c_->output_filters;
+    while (last->next) last = last->next;
+    if (!strcmp(last->frec->name, "core")) last->frec->filter_func.out_func(last, nullptr);
+    if (c_->data_in_output_filters) return;
+  }
+  unsent_ = 0;
 }
 
 // The descriptor to wait for: the client's socket, or what mod_http2 signals a stream's input by.
@@ -132,8 +149,13 @@ int descriptor_of(conn_rec* c) {
 }  // namespace
 
 std::unique_ptr<Transport> resident_transport(request_rec* r) {
-  int descriptor = descriptor_of(r->connection);
-  return std::make_unique<FilterTransport>(r->connection, duplicate_descriptor(descriptor));
+  int descriptor = duplicate_descriptor(descriptor_of(r->connection));
+  try {
+    return std::make_unique<FilterTransport>(r->connection, descriptor);
+  } catch (...) {
+    close(descriptor);
+    throw;
+  }
 }
 
 void prepare_residence(request_rec* r) {

@@ -8,7 +8,8 @@
 
 namespace mws {
 
-// Throws std::system_error when there is no descriptor left, or nothing to wait for the client by.
+// Throws NoRoom, or std::system_error when there is no descriptor left, or nothing to wait for the
+// client by.
 std::unique_ptr<Transport> resident_transport(request_rec* r);
 
 // After the 101: readies the filter chain to carry WebSocket frames.

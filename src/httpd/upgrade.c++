@@ -8,9 +8,11 @@
 #include <mod_core.h>
 #include <util_filter.h>
 
+#include <atomic>
 #include <cstring>
 #include <string>
 
+#include "src/httpd/children.h"
 #include "src/httpd/config.h"
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
@@ -149,6 +151,32 @@ int stay_resident(request_rec* r, std::unique_ptr<Loop> loop,
   return OK;
 }
 
+bool stays_resident(request_rec* r, const LocationConfig& location) {
+  const char* reason = must_stay(r);
+  bool chosen = location.detach == 0 || r->connection->master;
+  if (!reason && !chosen) return false;
+  // What nobody asked for is said once in a child.
+  int level = chosen || !is_first_to_stay(reason) ? APLOG_DEBUG : APLOG_NOTICE;
+  ap_log_rerror(APLOG_MARK, level, 0, r, "connection stays on its thread: %s",
+                reason ? reason : "WebSocketDetach off");
+  return true;
+}
+
+// A limit of the configuration is reached. Said every now and then, with how often it was.
+int refuse_for_room(request_rec* r, const NoRoom& reached) {
+  constexpr apr_time_t kSilence = apr_time_from_sec(10);
+  static std::atomic<apr_time_t> said = 0;
+  static std::atomic<unsigned> refused = 0;
+  unsigned count = ++refused;
+  apr_time_t before = said;
+  if (r->request_time - before > kSilence && said.compare_exchange_strong(before, r->request_time))
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                  "no room for another WebSocket: %s is reached (%u refused by this child so far)",
+                  reached.limit.c_str(), count);
+  apr_table_setn(r->err_headers_out, "Retry-After", "10");
+  return refuse(r, HTTP_SERVICE_UNAVAILABLE, nullptr, "a limit is reached");
+}
+
 int open_websocket(request_rec* r, const LocationConfig& location, Handler& handler,
                    const OpeningRequest& opening) {
   HandshakeVerdict verdict = judge(opening);
@@ -169,11 +197,10 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
   }
 
   PreforkSignalsHeld held;
-  const char* reason = must_stay(r);
+  bool stays = stays_resident(r, location);
   std::unique_ptr<Transport> transport;
   std::unique_ptr<Loop> loop;  // of its own, for a resident connection
-  if (reason) {
-    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "connection stays on its thread: %s", reason);
+  if (stays) {
     transport = resident_transport(r);
     constexpr size_t kReceiveBytes = 64 * 1024;
     loop = std::make_unique<Loop>(kReceiveBytes);
@@ -214,6 +241,8 @@ int upgrade(request_rec* r) {
   const LocationConfig& location = *location_config(r);
   try {
     return open_websocket(r, location, *handler_for(r, location), opening_request(r));
+  } catch (const NoRoom& reached) {
+    return refuse_for_room(r, reached);
   } catch (const std::exception& error) {
     // No descriptor, thread or memory is left.
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "no room for another WebSocket: %s", error.what());

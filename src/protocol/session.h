@@ -53,6 +53,8 @@ class Session {
 
   bool may_send() const { return state_ == State::open; }
   bool ended() const { return state_ == State::ended; }
+  // Part of a message, or of a frame, has arrived and its end has not.
+  bool in_message() const { return partial_ != nullptr; }
 
  private:
   enum class State : uint8_t { open, close_sent, ended };

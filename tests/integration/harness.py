@@ -19,8 +19,11 @@ import subprocess
 import tempfile
 import time
 
+import sanitizer
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = TOP / "build"
+BUILT = BUILD / sanitizer.NAME  # module and handlers
 LIMIT_S = 30
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455 section 1.3, as is the answer
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -39,6 +42,7 @@ EXPECTED_LOG = [
     r"AH00491:", r"AH00493:", r"AH00492:", r"AH00296:", r"AH00297:", r"AH00298:", r"AH00170:", r"AH00171:", r"AH00169:", r"AH00173:",  # stops and restarts
     r"AH00295: caught SIGTERM",
     r"AH01882:",  # the system's libssl is not the one that mod_ssl was compiled against
+    r"room for \d+ WebSockets: \d+ in each of \d+ child processes",
     r"AH00558:",  # no ServerName of the machine
 ]
 
@@ -115,6 +119,7 @@ class Server:
         self.tls, self.mpm, self.descriptors = tls, mpm, descriptors
         self.expected = list(EXPECTED_LOG)
         self.process = None
+        self.environment = sanitizer.environment(self.folder / "reports")
         (self.folder / "mime.types").write_text("text/html html\n")
         (self.folder / "www").mkdir()
         (self.folder / "www/index.html").write_text("<p>the site\n")
@@ -128,14 +133,15 @@ class Server:
                  f"LogLevel {log_level}", 'Mutex "pthread"', "GracefulShutdownTimeout 5"]
         lines += [f'LoadModule {name}_module "{MODULES}/mod_{name}.so"' for name in dict.fromkeys(loaded)
                   if (MODULES / f"mod_{name}.so").exists()]  # the others are built in
-        lines += [f'LoadModule websocket_module "{module or BUILD / "mod_websocket.so"}"', f'WebSocketHandlerPath "{BUILD}/handlers"']
+        lines += [f'LoadModule websocket_module "{module or BUILT / "mod_websocket.so"}"', f'WebSocketHandlerPath "{BUILT}/handlers"',
+                  "WebSocketDrainTimeout 0"]  # tests of the drain set their own
         if os.getuid() == 0:
             lines += ["User nobody", "Group nogroup"]
         lines += [r'LogFormat "%h %>s %X \"%r\"" plain', f'CustomLog "{self.folder}/access.log" plain']
         if mpm == "prefork":
             lines += ["StartServers 10", "MinSpareServers 1", "MaxSpareServers 64", "MaxRequestWorkers 64"]
         else:
-            lines += [f"ThreadsPerChild {threads}", "StartServers 1", "ServerLimit 8", "MinSpareThreads 1", f"MaxSpareThreads {8 * threads}", f"MaxRequestWorkers {8 * threads}"]
+            lines += [f"ThreadsPerChild {threads}", "StartServers 1", "ServerLimit 16", "MinSpareThreads 1", f"MaxSpareThreads {8 * threads}", f"MaxRequestWorkers {8 * threads}"]
         if tls:
             lines += ["SSLEngine on", f'SSLCertificateFile "{self.cert}"', f'SSLCertificateKeyFile "{key}"',
                       f'SSLSessionCache "shmcb:{self.folder}/sessions(512000)"']
@@ -147,7 +153,7 @@ class Server:
         self.expected += patterns
 
     def run_httpd(self, *words):
-        return subprocess.run([HTTPD, "-f", self.config_file, *words], capture_output=True, text=True, timeout=LIMIT_S)
+        return subprocess.run([HTTPD, "-f", self.config_file, *words], env=self.environment, capture_output=True, text=True, timeout=LIMIT_S)
 
     def configtest(self):
         result = self.run_httpd("-t")
@@ -158,10 +164,10 @@ class Server:
             output = open(self.folder / "output", "w")
             limit = ["prlimit", f"--nofile={self.descriptors}"] if self.descriptors else []
             self.process = subprocess.Popen([*limit, HTTPD, "-f", self.config_file, "-DFOREGROUND"], stdin=subprocess.DEVNULL,
-                                            stdout=output, stderr=output, start_new_session=True)
+                                            env=self.environment, stdout=output, stderr=output, start_new_session=True)
             eventually(self.serves, "httpd does not serve")
         except BaseException:
-            print((self.folder / "output").read_text(), self.error_log())
+            print((self.folder / "output").read_text(), self.error_log(), sanitizer.reports(self.folder / "reports"))
             self.kill()
             raise
         return self
@@ -182,7 +188,9 @@ class Server:
             if kind is None:
                 self.check_log()
         finally:
+            reports = sanitizer.reports(self.folder / "reports")
             self.kill()
+            assert not reports, reports
 
     def settle(self):
         """Until no thread of a child runs; see threads_sleep."""
@@ -224,8 +232,24 @@ class Server:
         out = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in out.split()]
 
+    def listening_children(self):
+        """Those that take new connections: a child on its way out has closed the listening socket."""
+        sockets = {f"socket:[{line.split()[9]}]" for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+                   if line.split()[3] == "0A" and int(line.split()[1].split(":")[1], 16) == self.port}
+        def listens(pid):
+            for link in listing(f"/proc/{pid}/fd"):
+                try:
+                    if os.readlink(link) in sockets:
+                        return True
+                except GONE:
+                    pass
+            return False
+        return [pid for pid in self.children() if listens(pid)]
+
     def peak_memory_kb(self):
-        """The most that any child has had in memory so far."""
+        """The most that any child has had in memory so far; nothing is known of it under a sanitizer, which needs most of it itself."""
+        if sanitizer.NAME:
+            return 0
         return max(int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) for pid in self.children())
 
     def descriptors_by_child(self):
@@ -414,6 +438,11 @@ class Client:
         expected = payload.encode() if isinstance(payload, str) else payload
         got = self.read_frame()
         assert got == (opcode, expected), (got[0], got[1][:80])
+
+    def echo_of_ping(self, payload):
+        """What was sent before has been read once the pong is there."""
+        self.send(frame(PING, payload))
+        assert self.read_frame() == (PONG, payload)
 
     def close(self, code=1000, reason=""):
         self.send(frame(CLOSE, close_payload(code, reason)))

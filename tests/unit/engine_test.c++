@@ -72,7 +72,7 @@ class SocketClient {
 TEST(Engine, ThatWasNeverStartedStopsAndEndsQuietly) {
   Engine engine(3);
   engine.stop(kCloseGoingAway, 0);
-  engine.join();
+  EXPECT_TRUE(engine.join(10'000));
 }
 
 TEST(Engine, EndsWithoutBeingAskedWhenNobodyIsConnected) {
@@ -94,7 +94,7 @@ TEST(Engine, StartsOnceHoweverManyAskAtOnce) {
   for (auto& each : loops) all.insert(each.begin(), each.end());
   EXPECT_EQ(all.size(), 3u);
   engine.stop(kCloseGoingAway, 0);
-  engine.join();
+  EXPECT_TRUE(engine.join(10'000));
 }
 
 TEST(Engine, TakesItsLoopsInTurn) {
@@ -165,7 +165,7 @@ TEST(Engine, ServesManyClientsOnItsLoopsAtOnce) {
     });
   for (std::thread& each : threads) each.join();
   engine.stop(kCloseGoingAway, 10);
-  engine.join();
+  EXPECT_TRUE(engine.join(10'000));
   EXPECT_EQ(echo.opened, 80);
   EXPECT_EQ(echo.closed, 80);
 }
@@ -187,7 +187,7 @@ TEST(Engine, StopsWithLiveConnectionsAndTellsThemAll) {
       clients[i]->receive(2);
       clients[i]->send(close_frame(1001));
     }
-    engine.join();
+    EXPECT_TRUE(engine.join(10'000));
     for (auto& each : clients) {
       each->receive_to_end();
       EXPECT_EQ(frames_of(each->wire), (Events{"text hello", "close 1001"}));
@@ -215,7 +215,7 @@ TEST(Engine, StopsWhileClientsKeepComing) {
   while (connected < 3) std::this_thread::yield();
   engine.stop(kCloseGoingAway, 1);
   for (std::thread& each : threads) each.join();
-  engine.join();
+  EXPECT_TRUE(engine.join(10'000));
   EXPECT_EQ(echo.opened, 150);
   EXPECT_EQ(echo.closed, 150);
 }

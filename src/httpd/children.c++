@@ -1,0 +1,107 @@
+#include "src/httpd/children.h"
+
+#include <ap_mpm.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+
+namespace mws {
+
+namespace {
+
+struct Row {
+  std::atomic<pid_t> child;  // 0: free
+  std::atomic<int> open, resident;
+};
+
+// The name changes with the layout: after a graceful restart with a newer module, children of both
+// have a table each.
+constexpr const char* kTableKey = "mod_websocket-children-1";
+
+struct Table {
+  size_t size;
+  Row rows[1];
+};
+
+Table* table;
+Row spare{};  // of a child that found no row: it counts its own alone
+Row* own = &spare;
+int max_websockets = INT_MAX, max_resident = INT_MAX;
+bool resident_in_all = false;
+
+int sum(std::atomic<int> Row::* count) {
+  int all = (spare.*count).load();
+  for (size_t i = 0; table && i < table->size; i++)
+    if (table->rows[i].child) all += table->rows[i].*count;
+  return all;
+}
+
+bool has_ended(pid_t child) { return kill(child, 0) && errno == ESRCH; }
+
+}  // namespace
+
+void make_children_table(server_rec* s) {
+  apr_pool_t* for_ever = s->process->pool;
+  void* known = nullptr;
+  apr_pool_userdata_get(&known, kTableKey, for_ever);
+  table = static_cast<Table*>(known);
+  if (table) return;
+  int children = 0;
+  ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &children);
+  // Beside those that the MPM counts there are some that it has already given up.
+  size_t rows = size_t(children) * 2 + 64;
+  void* shared = mmap(nullptr, sizeof(Table) + rows * sizeof(Row), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) return;
+  table = static_cast<Table*>(shared);  // zeroes are what it begins with
+  table->size = rows;
+  apr_pool_userdata_setn(table, kTableKey, nullptr, for_ever);
+}
+
+void enter_children_table(int websockets, int resident, bool in_all) {
+  max_websockets = websockets;
+  max_resident = resident;
+  resident_in_all = in_all;
+  for (size_t i = 0; table && i < table->size; i++) {
+    Row& row = table->rows[i];
+    pid_t before = row.child;
+    if (before && !has_ended(before)) continue;
+    if (!row.child.compare_exchange_strong(before, getpid())) continue;
+    row.open = row.resident = 0;
+    own = &row;
+    return;
+  }
+}
+
+void leave_children_table(pid_t child) {
+  for (size_t i = 0; table && i < table->size; i++) {
+    pid_t expected = child;
+    if (table->rows[i].child.compare_exchange_strong(expected, 0)) return;
+  }
+}
+
+Place::Place() {
+  own->open++;
+  if (max_websockets == INT_MAX || sum(&Row::open) <= max_websockets) return;
+  own->open--;
+  throw NoRoom{"WebSocketMaxConnections " + std::to_string(max_websockets)};
+}
+
+Place::~Place() { own->open--; }
+
+ResidentPlace::ResidentPlace() {
+  own->resident++;
+  if ((resident_in_all ? sum(&Row::resident) : int(own->resident)) <= max_resident) return;
+  own->resident--;
+  throw NoRoom{"WebSocketMaxResident " + std::to_string(max_resident)};
+}
+
+ResidentPlace::~ResidentPlace() { own->resident--; }
+
+unsigned open_here() { return unsigned(own->open); }
+
+}  // namespace mws

@@ -1,0 +1,43 @@
+// What the server's children know of each other: a table in memory that all of them share, with a
+// row for each, those of earlier generations too. A child writes into its own row only. Any thread.
+#pragma once
+#include <string>
+
+#include "src/httpd/module.h"
+
+namespace mws {
+
+// Before the children are made; the table outlives restarts.
+void make_children_table(server_rec* s);
+// In a child that begins, and in the parent for one that has ended.
+void enter_children_table(int max_websockets, int max_resident, bool resident_in_all);
+void leave_children_table(pid_t child);
+
+// Why a WebSocket is refused: a limit is reached. The text names it.
+struct NoRoom {
+  std::string limit;
+};
+
+// A place among the WebSockets that the server may hold (WebSocketMaxConnections), held by a
+// connection's transport for as long as it lives. Throws NoRoom.
+class Place {
+ public:
+  Place();
+  ~Place();
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+};
+
+// Likewise among those that may hold a thread or process of httpd's (WebSocketMaxResident).
+class ResidentPlace {
+ public:
+  ResidentPlace();
+  ~ResidentPlace();
+  ResidentPlace(const ResidentPlace&) = delete;
+  ResidentPlace& operator=(const ResidentPlace&) = delete;
+};
+
+// WebSockets of this child, those in the making too.
+unsigned open_here();
+
+}  // namespace mws
