@@ -1,141 +1,70 @@
-// A closed-loop load generator: one thread, loopback only, ends by itself.
+// A load generator: one thread, loopback only, ends by itself.
 //
-//   load echo  PORT PATH CONNECTIONS BYTES DEPTH SECONDS PID   DEPTH binary messages in flight on
-//   each load idle  PORT PATH CONNECTIONS PID                       memory of CONNECTIONS that do
-//   nothing load churn PORT PATH CLIENTS SECONDS PID                   connect, echo, reset, over
-//   and over
+//   load [--tls] echo  PORT PATH CONNECTIONS BYTES DEPTH SECONDS PID
+//       DEPTH binary messages in flight on each WebSocket
+//   load [--tls] idle  PORT PATH CONNECTIONS PID
+//       memory of CONNECTIONS WebSockets that do nothing
+//   load [--tls] churn PORT PATH CLIENTS SECONDS PID
+//       connect, upgrade, echo, reset, over and over
+//   load [--tls] hold  PORT PATH CONNECTIONS
+//       opens CONNECTIONS WebSockets, says so, and holds them until its standard input ends
+//   load [--tls] http  PORT PATH CONNECTIONS SECONDS PID
+//       one GET in flight on each connection; the server must keep them alive for any number
 //
 // Prints one line of key=value. cpu_us is the time that the process PID and its descendants spent,
-// user and system, per message or per connection: on a busy machine it holds where throughput does
-// not. Memory is the proportional set size of the same processes.
-#include <arpa/inet.h>
-#include <dirent.h>
-#include <netinet/tcp.h>
+// user and system, per message, connection or request: on a busy machine it holds where throughput
+// does not. Memory is the proportional set size of the same processes.
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstdarg>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <deque>
-#include <fstream>
-#include <map>
-#include <memory>
-#include <string>
 #include <vector>
 
+#include "bench/link.h"
+#include "bench/processes.h"
 #include "src/protocol/mask.h"
 
 namespace {
+
+using bench::fail, bench::Link, bench::Processes;
 
 double now_s() {
   using namespace std::chrono;
   return duration<double>(steady_clock::now().time_since_epoch()).count();
 }
 
-[[noreturn]] void fail(const char* format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  fprintf(stderr, "load: ");
-  vfprintf(stderr, format, arguments);
-  fprintf(stderr, "\n");
-  exit(1);
-}
+struct Target {
+  int port;
+  const char* path;
+  SSL_CTX* tls;  // null for plain TCP
 
-// --- The server's processes ---
+  Link connect(size_t number) const { return Link(port, number, tls); }
 
-class Processes {
- public:
-  explicit Processes(int root) : root_(root) {}
-
-  double cpu_s() const {
-    double ticks = 0;
-    for (int pid : all()) {
-      std::string stat = read("/proc/" + std::to_string(pid) + "/stat");
-      size_t name_end = stat.rfind(')');
-      unsigned long user = 0, system = 0;
-      if (name_end != stat.npos)
-        sscanf(stat.c_str() + name_end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-               &user, &system);
-      ticks += double(user + system);
-    }
-    return ticks / double(sysconf(_SC_CLK_TCK));
+  void open(Link& link) const {
+    link.send_all(std::string("GET ") + path +
+                  " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+                  "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    std::string answer;
+    for (char byte; !answer.ends_with("\r\n\r\n"); answer += byte) link.receive_all(&byte, 1);
+    if (!answer.starts_with("HTTP/1.1 101 ")) fail("refused: %.60s", answer.c_str());
   }
 
-  double memory_kb() const {
-    double sum = 0;
-    for (int pid : all()) {
-      std::string rollup = read("/proc/" + std::to_string(pid) + "/smaps_rollup");
-      size_t line = rollup.find("\nPss:");
-      if (line != rollup.npos) sum += atof(rollup.c_str() + line + 5);
-    }
-    return sum;
+  Link open_websocket(size_t number) const {
+    Link link = connect(number);
+    open(link);
+    return link;
   }
-
- private:
-  static std::string read(const std::string& path) {
-    std::ifstream file(path);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
-
-  std::vector<int> all() const {
-    std::multimap<int, int> children;
-    std::unique_ptr<DIR, int (*)(DIR*)> folder(opendir("/proc"), closedir);
-    while (dirent* entry = readdir(folder.get())) {
-      int pid = atoi(entry->d_name), parent = 0;
-      if (pid <= 0) continue;
-      std::string stat = read(std::string("/proc/") + entry->d_name + "/stat");
-      size_t name_end = stat.rfind(')');
-      if (name_end != stat.npos && sscanf(stat.c_str() + name_end + 1, " %*c %d", &parent) == 1)
-        children.emplace(parent, pid);
-    }
-    std::vector<int> found{root_};
-    for (size_t i = 0; i < found.size(); i++)
-      for (auto [at, end] = children.equal_range(found[i]); at != end; ++at)
-        found.push_back(at->second);
-    return found;
-  }
-
-  int root_;
 };
 
-// --- Connections ---
-
-int dial(int port, size_t number) {
-  int descriptor = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-  if (descriptor < 0) fail("connection %zu: %s", number, strerror(errno));
-  setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(uint16_t(port));
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (number >= 20000) {  // more than one address has ports for
-    sockaddr_in from{};
-    from.sin_family = AF_INET;
-    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + uint32_t(number / 20000));
-    if (bind(descriptor, reinterpret_cast<sockaddr*>(&from), sizeof from)) fail("bind");
-  }
-  if (connect(descriptor, reinterpret_cast<sockaddr*>(&to), sizeof to))
-    fail("connection %zu: %s", number, strerror(errno));
-  return descriptor;
-}
-
-void open_websocket(int descriptor, const char* path) {
-  std::string request = std::string("GET ") + path +
-                        " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-                        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-  if (send(descriptor, request.data(), request.size(), MSG_NOSIGNAL) < 0) fail("send");
-  std::string answer;
-  for (char byte; !answer.ends_with("\r\n\r\n"); answer += byte)
-    if (recv(descriptor, &byte, 1, 0) != 1) fail("no answer to the opening handshake");
-  if (answer.compare(0, 13, "HTTP/1.1 101 ")) fail("refused: %.60s", answer.c_str());
+// Certificates are not verified.
+SSL_CTX* make_tls_context() {
+  SSL_CTX* context = SSL_CTX_new(TLS_client_method());
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_read_ahead(context, 1);
+  return context;
 }
 
 std::string client_frame(size_t size) {
@@ -176,136 +105,206 @@ class ReplyCounter {
   size_t reply_bytes_, had_ = 0;
 };
 
-// --- Modes ---
+// Counts HTTP responses, each of which has to be a 200 with a Content-Length.
+class ResponseCounter {
+ public:
+  size_t take(const char* bytes, size_t size) {
+    held_.append(bytes, size);
+    size_t count = 0;
+    for (size_t whole; (whole = first_bytes()) && held_.size() >= whole; count++)
+      held_.erase(0, whole);
+    return count;
+  }
 
-struct Peer {
-  int descriptor;
-  ReplyCounter replies;
-  size_t unsent = 0;  // bytes of frames to send
-  std::deque<double> sent_s;
+ private:
+  // The length of the first response, 0 while its headers are incomplete.
+  size_t first_bytes() const {
+    size_t end = held_.find("\r\n\r\n"), length = held_.find("\r\nContent-Length: ");
+    if (end == held_.npos) return 0;
+    if (!held_.starts_with("HTTP/1.1 200 ") || length > end) fail("answer: %.60s", held_.c_str());
+    return end + 4 + strtoul(held_.c_str() + length + 18, nullptr, 10);
+  }
+
+  std::string held_;
 };
 
-int echo(int port, const char* path, size_t connections, size_t bytes, size_t depth, double seconds,
-         const Processes& server) {
-  std::string frame = client_frame(bytes), frames;
-  while (frames.size() < std::max<size_t>(depth * frame.size(), 65536)) frames += frame;
-  std::vector<Peer> peers;
-  int epoll = epoll_create1(0);
-  auto watch = [&](size_t i, uint32_t events, int operation) {
+// --- The closed loop: each connection keeps its number of requests in flight ---
+
+template <class Counter>
+class ClosedLoop {
+ public:
+  // All requests are equal.
+  ClosedLoop(std::string request, size_t depth) : request_(std::move(request)), depth_(depth) {
+    while (requests_.size() < std::max<size_t>(depth * request_.size(), 65536))
+      requests_ += request_;
+    latency_s_.reserve(1 << 22);
+  }
+
+  void add(Link link, Counter counter) {
+    peers_.push_back({std::move(link), std::move(counter), 0, false, {}});
+    watch(peers_.size() - 1, EPOLLIN, EPOLL_CTL_ADD);
+  }
+
+  void run(double seconds, const Processes& server) {
+    double from_s = now_s(), cpu_from_s = server.cpu_s();
+    for (size_t i = 0; i < peers_.size(); i++) ask(i, depth_, from_s);
+    progress_s_ = from_s;
+    for (double at_s = from_s; at_s - from_s < seconds; at_s = now_s()) {
+      epoll_event events[512];
+      int count = epoll_wait(epoll_, events, 512, 1000);
+      if (now_s() - progress_s_ > 5) fail("stalled after %zu replies", latency_s_.size());
+      for (int e = 0; e < count; e++) look_at(events[e].data.u64, events[e].events);
+    }
+    double took_s = now_s() - from_s, cpu_s = server.cpu_s() - cpu_from_s;
+    std::sort(latency_s_.begin(), latency_s_.end());
+    printf("cpu_us=%.4f replies_s=%.0f p50_us=%.0f p99_us=%.0f cipher=%s\n",
+           1e6 * cpu_s / double(latency_s_.size()), double(latency_s_.size()) / took_s,
+           percentile_us(.5), percentile_us(.99), peers_[0].link.cipher().c_str());
+  }
+
+ private:
+  struct Peer {
+    Link link;
+    Counter replies;
+    size_t unsent;  // bytes of requests
+    bool watched_for_room;
+    std::deque<double> sent_s;
+  };
+
+  void watch(size_t i, uint32_t events, int operation) {
     epoll_event event{};
     event.events = events;
     event.data.u64 = i;
-    epoll_ctl(epoll, operation, peers[i].descriptor, &event);
-  };
-  for (size_t i = 0; i < connections; i++) {
-    peers.push_back({dial(port, i), ReplyCounter(bytes), 0, {}});
-    open_websocket(peers[i].descriptor, path);
-    watch(i, EPOLLIN, EPOLL_CTL_ADD);
+    epoll_ctl(epoll_, operation, peers_[i].link.descriptor(), &event);
   }
 
-  auto send_some = [&](size_t i) {
-    Peer& peer = peers[i];
-    while (peer.unsent) {
-      // Where in the run of equal frames the rest begins.
-      size_t into = (frame.size() - peer.unsent % frame.size()) % frame.size();
-      size_t size = std::min(peer.unsent, frames.size() - into);
-      ssize_t sent = send(peer.descriptor, frames.data() + into, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (sent < 0 && errno != EAGAIN) fail("send: %s", strerror(errno));
-      if (sent < 0) return watch(i, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
-      peer.unsent -= size_t(sent);
-      if (!peer.unsent && size_t(sent) != size) watch(i, EPOLLIN, EPOLL_CTL_MOD);
-    }
-  };
-  auto ask = [&](size_t i, size_t messages, double at_s) {
-    peers[i].unsent += messages * frame.size();
-    peers[i].sent_s.insert(peers[i].sent_s.end(), messages, at_s);
+  void ask(size_t i, size_t count, double at_s) {
+    peers_[i].unsent += count * request_.size();
+    peers_[i].sent_s.insert(peers_[i].sent_s.end(), count, at_s);
     send_some(i);
-  };
-
-  std::vector<double> latency_s;
-  latency_s.reserve(1 << 22);
-  double from_s = now_s(), cpu_from_s = server.cpu_s(), progress_s = from_s;
-  for (size_t i = 0; i < connections; i++) ask(i, depth, from_s);
-  static char buffer[1 << 20];
-  for (double at_s = from_s; at_s - from_s < seconds;) {
-    epoll_event events[512];
-    int count = epoll_wait(epoll, events, 512, 1000);
-    at_s = now_s();
-    if (at_s - progress_s > 5) fail("stalled after %zu messages", latency_s.size());
-    for (int e = 0; e < count; e++) {
-      size_t i = events[e].data.u64;
-      if (events[e].events & EPOLLOUT) {
-        watch(i, EPOLLIN, EPOLL_CTL_MOD);
-        send_some(i);
-      }
-      if (!(events[e].events & ~uint32_t(EPOLLOUT))) continue;
-      ssize_t size = recv(peers[i].descriptor, buffer, sizeof buffer, MSG_DONTWAIT);
-      if (size < 0 && errno == EAGAIN) continue;
-      if (size <= 0) fail("connection lost");
-      size_t messages = peers[i].replies.take(buffer, size_t(size));
-      if (!messages) continue;
-      double then_s = progress_s = now_s();
-      for (size_t m = 0; m < messages; m++) {
-        latency_s.push_back(then_s - peers[i].sent_s.front());
-        peers[i].sent_s.pop_front();
-      }
-      ask(i, messages, then_s);
-    }
   }
-  double took_s = now_s() - from_s, cpu_s = server.cpu_s() - cpu_from_s;
-  std::sort(latency_s.begin(), latency_s.end());
-  auto percentile = [&](double part) {
-    return latency_s.empty() ? 0 : 1e6 * latency_s[size_t(part * double(latency_s.size() - 1))];
-  };
-  printf("cpu_us=%.4f messages_s=%.0f p50_us=%.0f p99_us=%.0f\n",
-         1e6 * cpu_s / double(latency_s.size()), double(latency_s.size()) / took_s, percentile(.5),
-         percentile(.99));
+
+  void send_some(size_t i) {
+    Peer& peer = peers_[i];
+    while (peer.unsent && !peer.link.full()) {
+      // Where in the run of equal requests the rest begins.
+      size_t into = (request_.size() - peer.unsent % request_.size()) % request_.size();
+      size_t size = std::min(peer.unsent, requests_.size() - into);
+      peer.unsent -= peer.link.send(requests_.data() + into, size);
+    }
+    if (peer.link.full() == peer.watched_for_room) return;
+    peer.watched_for_room = peer.link.full();
+    watch(i, peer.watched_for_room ? EPOLLIN | EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
+  }
+
+  void look_at(size_t i, uint32_t events) {
+    Peer& peer = peers_[i];
+    if (events & EPOLLOUT) {
+      peer.link.flush();
+      send_some(i);
+    }
+    if (!(events & ~uint32_t(EPOLLOUT))) return;
+    static char buffer[1 << 20];
+    ssize_t size = peer.link.receive(buffer, sizeof buffer);
+    if (size < 0) return;
+    if (size == 0) fail("connection lost");
+    size_t count = peer.replies.take(buffer, size_t(size));
+    if (!count) return;
+    double then_s = progress_s_ = now_s();
+    for (size_t k = 0; k < count; k++) {
+      latency_s_.push_back(then_s - peer.sent_s.front());
+      peer.sent_s.pop_front();
+    }
+    ask(i, count, then_s);
+  }
+
+  double percentile_us(double part) const {
+    if (latency_s_.empty()) return 0;
+    return 1e6 * latency_s_[size_t(part * double(latency_s_.size() - 1))];
+  }
+
+  std::string request_, requests_;
+  size_t depth_;
+  int epoll_ = epoll_create1(0);
+  std::vector<Peer> peers_;
+  std::vector<double> latency_s_;  // sorted when all is over
+  double progress_s_ = 0;
+};
+
+// --- Modes ---
+
+int echo(const Target& target, size_t connections, size_t bytes, size_t depth, double seconds,
+         const Processes& server) {
+  ClosedLoop<ReplyCounter> loop(client_frame(bytes), depth);
+  for (size_t i = 0; i < connections; i++) loop.add(target.open_websocket(i), ReplyCounter(bytes));
+  loop.run(seconds, server);
   return 0;
 }
 
-int idle(int port, const char* path, size_t connections, const Processes& server) {
-  int first = dial(port, 0);  // so that what one connection starts is there before
-  open_websocket(first, path);
+int http(const Target& target, size_t connections, double seconds, const Processes& server) {
+  ClosedLoop<ResponseCounter> loop(
+      std::string("GET ") + target.path + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 1);
+  for (size_t i = 0; i < connections; i++) loop.add(target.connect(i), ResponseCounter());
+  loop.run(seconds, server);
+  return 0;
+}
+
+std::vector<Link> open_many(const Target& target, size_t connections) {
+  std::vector<Link> open;
+  open.reserve(connections);
+  for (size_t i = 0; i < connections; i++) open.push_back(target.open_websocket(i));
+  return open;
+}
+
+int idle(const Target& target, size_t connections, const Processes& server) {
+  Link first = target.open_websocket(0);  // so that what one connection starts is there before
   double before_kb = server.memory_kb(), from_s = now_s();
-  std::vector<int> open;
-  for (size_t i = 0; i < connections; i++) {
-    open.push_back(dial(port, i));
-    open_websocket(open[i], path);
-  }
+  std::vector<Link> open = open_many(target, connections);
   double took_s = now_s() - from_s, after_kb = server.memory_kb();
   std::string frame = client_frame(16);
   for (size_t i = 0; i < connections; i += 97) {  // they live
     char reply[18];
-    if (send(open[i], frame.data(), frame.size(), MSG_NOSIGNAL) < 0 ||
-        recv(open[i], reply, sizeof reply, MSG_WAITALL) != sizeof reply)
-      fail("connection %zu does not answer", i);
+    open[i].send_all(frame);
+    open[i].receive_all(reply, sizeof reply);
   }
-  printf("kb=%.3f connections=%zu opened_s=%.1f\n", (after_kb - before_kb) / double(connections),
-         connections, took_s);
+  printf("kb=%.3f connections=%zu opened_s=%.1f cipher=%s\n",
+         (after_kb - before_kb) / double(connections), connections, took_s, first.cipher().c_str());
   return 0;
 }
 
-int churn(int port, const char* path, size_t clients, double seconds, const Processes& server) {
+int churn(const Target& target, size_t clients, double seconds, const Processes& server) {
   std::string frame = client_frame(64);
   size_t done = 0;
   double from_s = now_s(), cpu_from_s = server.cpu_s();
   while (now_s() - from_s < seconds) {
-    std::vector<int> open;
-    for (size_t i = 0; i < clients; i++) open.push_back(dial(port, i));
-    for (int descriptor : open) open_websocket(descriptor, path);
-    for (int descriptor : open) send(descriptor, frame.data(), frame.size(), MSG_NOSIGNAL);
-    for (int descriptor : open) {
+    std::vector<Link> open;
+    for (size_t i = 0; i < clients; i++) open.push_back(target.connect(i));
+    for (Link& link : open) target.open(link);
+    for (Link& link : open) link.send_all(frame);
+    for (Link& link : open) {
       char reply[66];
-      if (recv(descriptor, reply, sizeof reply, MSG_WAITALL) != sizeof reply) fail("no echo");
-      linger reset{1, 0};
-      setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-      close(descriptor);
+      link.receive_all(reply, sizeof reply);
+      link.reset();
       done++;
     }
   }
   double took_s = now_s() - from_s;
   printf("cpu_us=%.1f connections=%zu connections_s=%.0f\n",
          1e6 * (server.cpu_s() - cpu_from_s) / double(done), done, double(done) / took_s);
+  return 0;
+}
+
+int hold(const Target& target, size_t connections) {
+  std::vector<Link> open = open_many(target, connections);
+  printf("connections=%zu\n", connections);
+  fflush(stdout);
+  while (getchar() != EOF) {
+  }
+  for (Link& link : open) {
+    char byte;
+    ssize_t size = link.receive(&byte, 1);
+    if (size == 0 || (size > 0 && byte == '\x88')) fail("the server closed a held connection");
+  }
   return 0;
 }
 
@@ -317,19 +316,28 @@ int main(int argc, char** argv) {
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
 
-  std::string mode = argc > 1 ? argv[1] : "";
-  auto number = [&](int i) { return strtoul(argv[i], nullptr, 10); };
-  auto port = [&] { return atoi(argv[2]); };
-  if (mode == "echo" && argc == 9)
-    return echo(port(), argv[3], number(4), number(5), number(6), atof(argv[7]),
-                Processes(atoi(argv[8])));
-  if (mode == "idle" && argc == 6)
-    return idle(port(), argv[3], number(4), Processes(atoi(argv[5])));
-  if (mode == "churn" && argc == 7)
-    return churn(port(), argv[3], number(4), atof(argv[5]), Processes(atoi(argv[6])));
+  bool tls = argc > 1 && std::string_view(argv[1]) == "--tls";
+  std::vector<const char*> words(argv + 1 + tls, argv + argc);
+  words.resize(std::max<size_t>(words.size(), 3), "");
+  std::string mode = words[0];
+  size_t count = words.size();
+  auto number = [&](size_t i) { return strtoul(words[i], nullptr, 10); };
+  std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context(tls ? make_tls_context() : nullptr,
+                                                       SSL_CTX_free);
+  Target target{int(number(1)), words[2], context.get()};
+  if (mode == "echo" && count == 8)
+    return echo(target, number(3), number(4), number(5), atof(words[6]), Processes(atoi(words[7])));
+  if (mode == "idle" && count == 5) return idle(target, number(3), Processes(atoi(words[4])));
+  if (mode == "churn" && count == 6)
+    return churn(target, number(3), atof(words[4]), Processes(atoi(words[5])));
+  if (mode == "hold" && count == 4) return hold(target, number(3));
+  if (mode == "http" && count == 6)
+    return http(target, number(3), atof(words[4]), Processes(atoi(words[5])));
   fprintf(stderr,
-          "usage: load echo PORT PATH CONNECTIONS BYTES DEPTH SECONDS PID\n"
-          "       load idle PORT PATH CONNECTIONS PID\n"
-          "       load churn PORT PATH CLIENTS SECONDS PID\n");
+          "usage: load [--tls] echo PORT PATH CONNECTIONS BYTES DEPTH SECONDS PID\n"
+          "       load [--tls] idle PORT PATH CONNECTIONS PID\n"
+          "       load [--tls] churn PORT PATH CLIENTS SECONDS PID\n"
+          "       load [--tls] hold PORT PATH CONNECTIONS\n"
+          "       load [--tls] http PORT PATH CONNECTIONS SECONDS PID\n");
   return 2;
 }
