@@ -107,6 +107,10 @@ class Connection {
   std::string_view query() const { return fact(WS_QUERY).value_or(""); }
   Text user() const { return fact(WS_USER); }
   Text subprotocol() const { return fact(WS_SUBPROTOCOL); }
+  Text tls_version() const { return fact(WS_TLS_VERSION); }
+  Text tls_cipher() const { return fact(WS_TLS_CIPHER); }
+  Text tls_server_name() const { return fact(WS_TLS_SERVER_NAME); }
+  Text tls_client_subject() const { return fact(WS_TLS_CLIENT_SUBJECT); }
   std::string_view remote_address() const { return fact(WS_REMOTE_ADDRESS).value_or(""); }
   // One of the headers named in keep_headers (see WEBSOCKET_HANDLER).
   Text header(const char* name) const {

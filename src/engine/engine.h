@@ -13,8 +13,8 @@
 
 namespace mws {
 
-// While it lives the thread handles no signal, and neither do threads that it makes: signals are for
-// the process's own.
+// While it lives the thread handles no signal but those of its own faults, and neither do threads
+// that it makes: signals are for the process's own.
 class SignalsBlocked {
  public:
   SignalsBlocked();

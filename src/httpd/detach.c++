@@ -93,7 +93,8 @@ std::vector<uint8_t> read_until_dry(conn_rec* c, ap_filter_t* filter, size_t lim
 }  // namespace
 
 int place_hold(conn_rec* c, void*) {
-  if (!c->master) ap_set_module_config(c->conn_config, &websocket_module, pool_new<Hold>(c->pool));
+  if (!c->master && child_serves())
+    ap_set_module_config(c->conn_config, &websocket_module, pool_new<Hold>(c->pool));
   return DECLINED;
 }
 

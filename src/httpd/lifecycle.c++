@@ -233,6 +233,8 @@ bool run_resident_on_prefork(Loop& loop) {
 
 }  // namespace
 
+bool child_serves() { return child != nullptr; }
+
 Engine& child_engine() { return child->engine; }
 
 PreforkSignalsHeld::PreforkSignalsHeld() {
@@ -299,6 +301,7 @@ int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
 }
 
 void start_child(apr_pool_t* pchild, server_rec*) {
+  if (!server_config().serves_websockets) return;
   child = new Child(server_config());
   child->threaded = mpm_number(AP_MPMQ_IS_THREADED) != AP_MPMQ_NOT_SUPPORTED;
   child->descriptors = descriptors_for_websockets();

@@ -1,5 +1,6 @@
 #include "src/httpd/upgrade.h"
 
+#include <apr_optional.h>
 #include <apr_sha1.h>
 #include <apr_strings.h>
 #include <http_core.h>
@@ -19,6 +20,10 @@
 #include "src/httpd/resident.h"
 #include "src/protocol/handshake.h"
 #include "src/protocol/header_list.h"
+
+// mod_ssl's, whose header is not always installed.
+APR_DECLARE_OPTIONAL_FN(char*, ssl_var_lookup,
+                        (apr_pool_t*, server_rec*, conn_rec*, request_rec*, char*));
 
 namespace mws {
 
@@ -59,6 +64,7 @@ class HttpdRequest final : public HandshakeRequest {
     facts[WS_HOST] = header("Host");
     facts[WS_USER] = text_of(r->user);
     facts[WS_REMOTE_ADDRESS] = text_of(r->useragent_ip);
+    if (!strcmp(ap_http_scheme(r), "https")) read_tls_facts();
     if (OptionalText offered = mws::header(r, "Sec-WebSocket-Protocol"))
       if (auto tokens = split_tokens(*offered))
         for (std::string_view token : *tokens) subprotocols.emplace_back(token);
@@ -68,6 +74,20 @@ class HttpdRequest final : public HandshakeRequest {
   }
 
  private:
+  void read_tls_facts() {
+    auto* lookup = APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
+    if (!lookup) return;
+    constexpr std::pair<ws_fact, const char*> variables[] = {
+        {WS_TLS_VERSION, "SSL_PROTOCOL"},
+        {WS_TLS_CIPHER, "SSL_CIPHER"},
+        {WS_TLS_SERVER_NAME, "SSL_TLS_SNI"},
+        {WS_TLS_CLIENT_SUBJECT, "SSL_CLIENT_S_DN"}};
+    for (auto [fact, name] : variables) {
+      char* value = lookup(r_->pool, r_->server, r_->connection, r_, const_cast<char*>(name));
+      if (value && *value) facts[fact] = text_of(value);
+    }
+  }
+
   request_rec* r_;
 };
 

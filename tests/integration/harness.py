@@ -147,7 +147,8 @@ class Server:
                       f'SSLSessionCache "shmcb:{self.folder}/sessions(512000)"']
         lines += [f'DocumentRoot "{self.folder}/www"', f'<Directory "{self.folder}/www">', "AllowOverride All", "Require all granted", "</Directory>"]
         self.config_file = self.folder / "httpd.conf"
-        self.config_file.write_text("\n".join([*lines, config, ""]))
+        self.base_config = "\n".join([*lines, ""])
+        self.replace_config(config)
 
     def expect(self, *patterns):
         self.expected += patterns
@@ -232,19 +233,31 @@ class Server:
         out = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in out.split()]
 
+    def child_with_peer(self, port):
+        """The child that has the connection of the client with this port."""
+        sockets = {f"socket:[{line.split()[9]}]" for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+                   if int(line.split()[2].split(":")[1], 16) == port and int(line.split()[1].split(":")[1], 16) == self.port}
+        return next(pid for pid in self.children() if self.has_one_of(pid, sockets))
+
+    @staticmethod
+    def has_one_of(pid, sockets):
+        for link in listing(f"/proc/{pid}/fd"):
+            try:
+                if os.readlink(link) in sockets:
+                    return True
+            except GONE:
+                pass
+        return False
+
+    def replace_config(self, config):
+        """What stands behind the configuration that every server has; for the next restart."""
+        self.config_file.write_text(self.base_config + config + "\n")
+
     def listening_children(self):
         """Those that take new connections: a child on its way out has closed the listening socket."""
         sockets = {f"socket:[{line.split()[9]}]" for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
                    if line.split()[3] == "0A" and int(line.split()[1].split(":")[1], 16) == self.port}
-        def listens(pid):
-            for link in listing(f"/proc/{pid}/fd"):
-                try:
-                    if os.readlink(link) in sockets:
-                        return True
-                except GONE:
-                    pass
-            return False
-        return [pid for pid in self.children() if listens(pid)]
+        return [pid for pid in self.children() if self.has_one_of(pid, sockets)]
 
     def peak_memory_kb(self):
         """The most that any child has had in memory so far; nothing is known of it under a sanitizer, which needs most of it itself."""
@@ -268,13 +281,15 @@ class Server:
 
     # --- clients ---
 
-    def connect(self, plain=False, tls_version=None):
+    def connect(self, plain=False, tls_version=None, client_certificate=False):
         connection = socket.create_connection(("127.0.0.1", self.port), LIMIT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls and not plain:
             context = ssl.create_default_context(cafile=str(self.cert))
             if tls_version:
                 context.minimum_version = context.maximum_version = tls_version
+            if client_certificate:
+                context.load_cert_chain(self.cert, self.folder / "key.pem")  # the server's own will do
             connection = context.wrap_socket(connection, server_hostname="localhost")
         return connection
 
@@ -284,9 +299,9 @@ class Server:
             connection.sendall(request(path, *headers, method=method, version=version, host=host) + body)
             return read_response(connection, method)
 
-    def websocket(self, path="/echo", *headers, early=b"", tls_version=None):
+    def websocket(self, path="/echo", *headers, early=b"", **tls):
         """An opening handshake that has succeeded."""
-        return Client(self.connect(tls_version=tls_version), path, *headers, early=early)
+        return Client(self.connect(**tls), path, *headers, early=early)
 
 
 def request(path, *headers, method="GET", version="HTTP/1.1", host=True):
@@ -448,6 +463,15 @@ class Client:
         self.send(frame(CLOSE, close_payload(code, reason)))
         assert self.read_close() == (code, reason)
         self.read_end()
+        self.connection.close()
+
+    def await_cut(self):
+        """Until the connection is gone, however: its server has died."""
+        try:
+            while self.connection.recv(65536):
+                pass
+        except (ConnectionError, ssl.SSLError):
+            pass
         self.connection.close()
 
     def reset(self):

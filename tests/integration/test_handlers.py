@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import ssl
 
 import pytest
 
@@ -376,3 +377,27 @@ def test_parameters_reach_the_constructor(server, name):
     with server.websocket(f"/report?{name}") as client:
         assert said(client, "params") == "colour=dark red\nsize=7\n"
     closed(server, name)
+
+
+def test_facts_of_tls_outlive_the_request(handlers):
+    config = f"""
+SSLVerifyClient optional_no_ca
+<Location /report>
+    WebSocketHandler "{handlers}/report.so"
+</Location>
+"""
+    with Server(config, tls=True) as server:
+        with server.websocket("/report", tls_version=ssl.TLSVersion.TLSv1_2) as client:
+            client.send_text("tls")
+            cipher = client.connection.cipher()[0]
+            assert client.read_frame() == (TEXT, f"TLSv1.2\n{cipher}\nlocalhost\nnothing\n".encode())
+        with server.websocket("/report", client_certificate=True) as client:
+            client.send_text("tls")
+            assert client.read_frame() == (TEXT, b"TLSv1.3\nTLS_AES_256_GCM_SHA384\nlocalhost\nCN=localhost\n")
+
+
+def test_without_tls_there_are_no_facts_of_it(handlers):
+    with Server(f'<Location /report>\n WebSocketHandler "{handlers}/report.so"\n</Location>') as server:
+        with server.websocket("/report") as client:
+            client.send_text("tls")
+            assert client.read_frame() == (TEXT, b"nothing\n" * 4)

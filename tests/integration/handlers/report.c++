@@ -11,6 +11,7 @@
 #include <mod_websocket/handler.h>
 
 #include <charconv>
+#include <csignal>
 #include <map>
 #include <stdexcept>
 
@@ -54,6 +55,8 @@ struct Report : websocket::Handler {
     if (text == "facts") connection.send_text(facts(connection));
     else if (text == "params") connection.send_text(all_params());
     else if (text == "count") connection.send_text(std::to_string(state.messages));
+    else if (text == "tls") connection.send_text(tls(connection));
+    else if (text == "crash") raise(SIGSEGV);
     else if (text == "throw") throw std::runtime_error("thrown in message");
     else if (text == "throw no exception") throw 7;
     else if (text.starts_with("close ")) close_as_told(connection, state, text.substr(6));
@@ -105,6 +108,14 @@ struct Report : websocket::Handler {
     add("cookie", connection.header("cookie"));
     add("x-kept", connection.header("X-KEPT"));
     add("x-other", connection.header("X-Other"));
+    return out;
+  }
+
+  static std::string tls(const websocket::Connection& connection) {
+    std::string out;
+    for (websocket::Text text : {connection.tls_version(), connection.tls_cipher(),
+                                 connection.tls_server_name(), connection.tls_client_subject()})
+      out += std::string(text.value_or("nothing")) + "\n";
     return out;
   }
 

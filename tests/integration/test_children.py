@@ -1,0 +1,209 @@
+"""What a child process means to the others: crashes, limits that hold for all of them, new handlers and directives after a restart."""
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from harness import BUILT, CLOSE, ECHO, LIMIT_S, TEXT, UPGRADE, Server, close_payload, eventually, frame
+
+
+@pytest.fixture(params=["event", "worker", "prefork"])
+def mpm(request):
+    return request.param
+
+
+def child_of(server, client):
+    """The child that has the client's connection."""
+    port = client.connection.getsockname()[1]
+    return server.child_with_peer(port)
+
+
+def clients_of_two_children(server, mpm):
+    """Clients by child, of at least two of them."""
+    held = [] if mpm == "prefork" else busy_threads(server)
+    by_child = {}
+    def spread():
+        client = server.websocket("/report")
+        by_child.setdefault(child_of(server, client), []).append(client)
+        return len(by_child) > 1
+    eventually(spread, "all connections go to one child")
+    for each in held:
+        each.close()
+    return by_child
+
+
+def busy_threads(server):
+    """As many requests that are being sent as two children have threads."""
+    requests = [server.connect() for _ in range(4)]
+    for each in requests:
+        each.sendall(b"GET /index.html HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+    return requests
+
+
+REPORT = '<Location /report>\n WebSocketHandler "{}/report.so"\n</Location>\n'
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+@pytest.mark.parametrize("how", ["kill -9", "a handler that crashes"])
+def test_a_child_that_dies_takes_only_its_own_sockets(mpm, tls, how, handlers):
+    with Server(REPORT.format(handlers), mpm=mpm, tls=tls, threads=2) as server:
+        server.expect(r"AH00052: child pid \d+ exit signal (Segmentation fault \(11\)|Killed \(9\))")
+        by_child = clients_of_two_children(server, mpm)
+        victim = next(iter(by_child))
+        if how == "kill -9":
+            os.kill(victim, signal.SIGKILL)
+        else:
+            by_child[victim][0].send_text("crash")
+        for client in by_child.pop(victim):
+            client.await_cut()
+        eventually(lambda: victim not in server.children() and server.children(), "the dead child stays")
+        for clients in by_child.values():
+            for client in clients:
+                client.send_text("alive")
+                assert client.read_frame() == (TEXT, b"got alive")
+                client.close()
+        with server.websocket("/report") as client:
+            client.close()
+        assert server.http("/index.html")[0] == 200
+
+
+def test_a_graceful_restart_brings_a_new_handler_and_new_directives(mpm, handlers):
+    config = """
+WebSocketDrainTimeout 30
+<Location /live>
+    WebSocketHandler "{folder}/live.so"
+    WebSocketMaxMessage {limit}
+</Location>
+"""
+    server = Server(mpm=mpm)
+    live = server.folder / "live.so"
+    shutil.copy(BUILT / "handlers/echo.so", live)
+    server.replace_config(config.format(folder=server.folder, limit=1000))
+    with server:
+        # Enough that one is likely to be closed late in the drain.
+        clients = [server.websocket("/live") for _ in range(20)]
+        old = set(server.children())
+        # Under a new inode, as install does: children have the old one mapped.
+        shutil.copy(handlers / "report.so", server.folder / "new.so")
+        (server.folder / "new.so").rename(live)
+        server.replace_config(config.format(folder=server.folder, limit=2000))
+        server.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: set(server.listening_children()) - old and not set(server.listening_children()) & old, "no new child")
+        with server.websocket("/live") as client:
+            client.send_text("x" * 1500)
+            assert client.read_frame() == (TEXT, b"got " + b"x" * 1500)
+            client.close()
+        echoed = 0
+        for client in clients:
+            client.send_text("old")
+            opcode, payload = client.read_frame()
+            if opcode == CLOSE:
+                continue
+            assert (opcode, payload) == (TEXT, b"old")
+            client.send_text("y" * 1001)
+            opcode, payload = client.read_frame()
+            assert opcode == CLOSE and payload[:2] in (b"\x03\xf1", b"\x03\xe9")
+            echoed += 1
+        assert echoed
+
+
+def test_a_full_scoreboard_does_not_keep_a_new_generation_from_starting():
+    config = "ServerLimit 1\nMaxRequestWorkers 4\nMaxSpareThreads 4\nWebSocketDrainTimeout 10min\n" + ECHO
+    with Server(config, threads=4) as server:
+        server.expect(r"ServerLimit 1 leaves children that drain no room beside 1 new ones.*set it to 2", r"AH03490: scoreboard is full")
+        clients = [server.websocket() for _ in range(4)]
+        old = server.children()
+        server.process.send_signal(signal.SIGUSR1)
+        for client in clients:
+            assert client.read_close()[0] == 1001
+            client.connection.close()
+        eventually(lambda: server.children() and not set(old) & set(server.children()), "no new child")
+        with server.websocket() as client:
+            client.echo()
+            client.close()
+
+
+@pytest.mark.parametrize("mooring", ["detached", "resident"])
+def test_graceful_stop_drains_within_its_time(mpm, mooring):
+    config = "WebSocketDrainTimeout 10min\nGracefulShutdownTimeout 4\n" + ("WebSocketDetach off\n" if mooring == "resident" else "")
+    with Server(config + ECHO, mpm=mpm) as server:
+        clients = [server.websocket() for _ in range(6)]
+        server.process.send_signal(signal.SIGWINCH)
+        for client in clients:
+            assert client.read_close()[0] == 1001
+            client.send(frame(CLOSE, close_payload(1001)))
+            client.read_end()
+        assert server.process.wait(LIMIT_S) == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_or_restart_ends_a_drain(mpm, how):
+    with Server("WebSocketDrainTimeout 10min\n" + ECHO, mpm=mpm) as server:
+        clients = [server.websocket() for _ in range(6)]
+        old = set(server.children())
+        server.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: set(server.listening_children()) - old, "no new child")
+        server.settle()
+        server.process.send_signal(how)
+        for client in clients:
+            assert client.read_close()[0] == 1001
+            client.connection.close()
+        eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in old), "the old children stay")
+        if how == signal.SIGTERM:
+            assert server.process.wait(LIMIT_S) == 0
+
+
+def test_sockets_that_hold_threads_leave_room_for_http(mpm):
+    limit = 4
+    config = f"WebSocketDetach off\nWebSocketMaxResident {limit}\n"
+    with Server(config + ECHO, mpm=mpm, threads=8) as server:
+        server.expect(r"no room for another WebSocket: WebSocketMaxResident 4 is reached \(\d+ refused by this child so far\)")
+        clients = [server.websocket() for _ in range(limit)]
+        # All are in one child on the threaded MPMs, which have one; on prefork the limit is for all.
+        status, headers, _ = server.http("/echo", *UPGRADE)
+        assert (status, headers["retry-after"]) == (503, "10")
+        assert "WebSocketMaxResident 4 is reached (1 refused" in server.error_log()
+        assert server.http("/index.html")[0] == 200
+        clients.pop().close()
+        def another_fits():
+            status = server.http("/echo", *UPGRADE)[0]
+            return status == 101
+        eventually(another_fits, "a place that was given back is not given out")
+        for client in clients:
+            client.echo()
+            client.close()
+
+
+def test_half_of_the_threads_are_kept_for_http_by_default():
+    with Server("WebSocketDetach off\n" + ECHO, threads=6) as server:
+        server.expect(r"WebSocketMaxResident 3 is reached")
+        clients = [server.websocket() for _ in range(3)]
+        assert server.http("/echo", *UPGRADE)[0] == 503
+        for client in clients:
+            client.close()
+
+
+def test_the_number_of_sockets_is_limited_over_all_children(mpm):
+    with Server("WebSocketMaxConnections 6\n" + ECHO, mpm=mpm) as server:
+        server.expect(r"no room for another WebSocket: WebSocketMaxConnections 6 is reached")
+        clients = [server.websocket() for _ in range(6)]
+        assert server.http("/echo", *UPGRADE)[0] == 503
+        # A child that is killed gives its places back.
+        victim = child_of(server, clients[0])
+        server.expect(r"AH00052: child pid \d+ exit signal Killed")
+        os.kill(victim, signal.SIGKILL)
+        clients[0].await_cut()
+        def fits():
+            status = server.http("/echo", *UPGRADE)[0]
+            return status == 101
+        eventually(fits, "the places of a dead child stay taken")
+
+
+def test_startup_says_how_many_sockets_there_can_be():
+    with Server("WebSocketMaxConnections 100000\nThreadsPerChild 4\nMaxRequestWorkers 8\nServerLimit 4\n" + ECHO, descriptors=400) as server:
+        server.expect(r"WebSocketMaxConnections 100000 cannot be reached: the descriptor limit has room for \d+")
+        # 400 less a reserve of 64 and two for each of four threads, times two children.
+        assert "room for 656 WebSockets: 328 in each of 2 child processes" in server.error_log()
+        assert "has room for 656" in server.error_log()
