@@ -10,7 +10,8 @@ SignalsBlocked::SignalsBlocked() {
   sigset_t all;
   sigfillset(&all);
   // A thread's own faults are not for others.
-  for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS}) sigdelset(&all, fault);
+  for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS})
+    sigdelset(&all, fault);
   pthread_sigmask(SIG_SETMASK, &all, &before_);
 }
 

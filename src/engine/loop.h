@@ -118,7 +118,7 @@ class Loop {
     Loop& loop;
     uint16_t close_code = 0;
     uint64_t begin_ms = 0, over_ms = 0;
-    double phase = 0;        // of one turn, so that the drains of many loops do not beat together
+    double phase = 0;  // of one turn, so that the drains of many loops do not beat together
     size_t turns = 0, turn = 0;
     Connection* next = nullptr;
   };

@@ -70,22 +70,21 @@ void TlsTransport::take_over(std::vector<uint8_t> received) noexcept {
 IoResult TlsTransport::read(MutableBytes into) {
   if (finishing_) return read_end();
   size_t size = 0;
-  int error = SSL_ERROR_NONE;
-  ERR_clear_error();
-  while (error == SSL_ERROR_NONE && size < into.size() && (!size || SSL_has_pending(session_.get()))) {
+  int got = 1;
+  would_block_ = false;
+  while (got > 0 && size < into.size() && (!size || SSL_has_pending(session_.get()))) {
     int room = int(std::min<size_t>(into.size() - size, INT_MAX));
-    int got = SSL_read(session_.get(), into.data() + size, room);
+    got = SSL_read(session_.get(), into.data() + size, room);
     if (got > 0) size += size_t(got);
-    else error = SSL_get_error(session_.get(), got);
   }
   // Reading may write: the answer to a key update.
   if (failed_ || (gathered.size && !send_gathered({}))) return {IoResult::failed};
-  bool dry = error == SSL_ERROR_WANT_READ;
+  if (got <= 0 && would_block_) return {size ? IoResult::done : IoResult::again, size};
   // Behind bytes, an end or an error shows again on the next read.
-  if (size) return {IoResult::done, size, !dry && (error || SSL_has_pending(session_.get()))};
-  if (dry) return {IoResult::again};
+  if (size) return {IoResult::done, size, got <= 0 || SSL_has_pending(session_.get())};
+  bool ended = SSL_get_error(session_.get(), got) == SSL_ERROR_ZERO_RETURN;
   ERR_clear_error();
-  return {error == SSL_ERROR_ZERO_RETURN ? IoResult::end : IoResult::failed};
+  return {ended ? IoResult::end : IoResult::failed};
 }
 
 // Behind close_notify only the end of the stream matters.
@@ -107,7 +106,10 @@ int TlsTransport::bio_read(BIO* bio, char* into, int size) {
     return int(left);
   }
   ssize_t got = recv(self.descriptor_, into, size_t(size), MSG_DONTWAIT);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_read(bio);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+    BIO_set_retry_read(bio);
+    self.would_block_ = true;
+  }
   return int(got);
 }
 
@@ -117,7 +119,6 @@ IoResult TlsTransport::write(std::span<const iovec> pieces) {
   size_t before = unsent_, all = 0, taken = 0;
   if (!send_unsent()) return {IoResult::failed};
   for (const iovec& piece : pieces) all += piece.iov_len;
-  ERR_clear_error();
   for (const iovec& piece : pieces) {
     auto* at = static_cast<const uint8_t*>(piece.iov_base);
     for (size_t left = piece.iov_len; left && !unsent_ && !failed_;) {

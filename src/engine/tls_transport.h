@@ -53,9 +53,10 @@ class TlsTransport : public Transport {
 
   int descriptor_;
   bool taken_over_ = false;
-  bool finishing_ = false;  // close_notify was written
-  bool failed_ = false;     // the socket, or the memory for what it did not take
-  bool last_ = false;       // what OpenSSL writes now ends this write
+  bool finishing_ = false;    // close_notify was written
+  bool failed_ = false;       // the socket, or the memory for what it did not take
+  bool would_block_ = false;  // OpenSSL wanted more than has arrived
+  bool last_ = false;         // what OpenSSL writes now ends this write
   std::unique_ptr<SSL, Release> session_;
   std::unique_ptr<BIO, Release> bio_;  // until take_over() gives it to the session
   std::vector<uint8_t> received_;      // to read before the socket

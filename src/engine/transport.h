@@ -38,9 +38,9 @@ class Transport {
   // Bytes that were taken and that the descriptor has not: wait until it is writable, then write
   // on, be it nothing.
   size_t unsent() const { return unsent_; }
-  // After the last write, with nothing unsent: tells the client that no more comes. True if its own end should be
-  // awaited before the transport is destroyed, so that what was written is not lost (RFC 6455
-  // §7.1.1).
+  // After the last write, with nothing unsent: tells the client that no more comes. True if its own
+  // end should be awaited before the transport is destroyed, so that what was written is not lost
+  // (RFC 6455 §7.1.1).
   virtual bool finish_writing() = 0;
 
  protected:

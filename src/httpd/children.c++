@@ -33,7 +33,7 @@ Row* own = &spare;
 int max_websockets = INT_MAX, max_resident = INT_MAX;
 bool resident_in_all = false;
 
-int sum(std::atomic<int> Row::* count) {
+int sum(std::atomic<int> Row::*count) {
   int all = (spare.*count).load();
   for (size_t i = 0; table && i < table->size; i++)
     if (table->rows[i].child) all += table->rows[i].*count;

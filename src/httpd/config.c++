@@ -124,8 +124,8 @@ const char* read_number(cmd_parms* cmd, const char* text, long lowest, long high
   errno = 0;
   long read = strtol(text, &end, 10);
   if (errno || *end || end == text || read < lowest || read > highest)
-    return apr_psprintf(cmd->pool, "%s: \"%s\" is not a number from %ld to %ld", cmd->cmd->name, text,
-                        lowest, highest);
+    return apr_psprintf(cmd->pool, "%s: \"%s\" is not a number from %ld to %ld", cmd->cmd->name,
+                        text, lowest, highest);
   number = int(read);
   return nullptr;
 }
@@ -150,10 +150,11 @@ const char* set_drain_timeout(cmd_parms* cmd, void*, const char* text) {
   apr_interval_time_t timeout;
   constexpr apr_interval_time_t kLongest = apr_time_from_sec(24 * 60 * 60);
   if (ap_timeout_parameter_parse(text, &timeout, "s") || timeout < 0 || timeout > kLongest)
-    return apr_psprintf(cmd->pool,
-                        "WebSocketDrainTimeout: \"%s\" is not a time from 0 to a day, such as 30, 500ms "
-                        "or 2min",
-                        text);
+    return apr_psprintf(
+        cmd->pool,
+        "WebSocketDrainTimeout: \"%s\" is not a time from 0 to a day, such as 30, 500ms "
+        "or 2min",
+        text);
   configuration->server.drain_ms = uint64_t(apr_time_as_msec(timeout));
   return nullptr;
 }
@@ -316,9 +317,10 @@ const command_rec kDirectives[] = {
                  "off: every WebSocket keeps the thread that brought it (default on)"),
     AP_INIT_TAKE1("WebSocketMaxConnections", setter(set_max_connections), nullptr, RSRC_CONF,
                   "most WebSockets at a time, of all child processes (default no limit)"),
-    AP_INIT_TAKE1("WebSocketMaxResident", setter(set_max_resident), nullptr, RSRC_CONF,
-                  "most WebSockets at a time that keep a thread, per child process, or on prefork a "
-                  "process (default half of them)"),
+    AP_INIT_TAKE1(
+        "WebSocketMaxResident", setter(set_max_resident), nullptr, RSRC_CONF,
+        "most WebSockets at a time that keep a thread, per child process, or on prefork a "
+        "process (default half of them)"),
     AP_INIT_TAKE1("WebSocketDrainTimeout", setter(set_drain_timeout), nullptr, RSRC_CONF,
                   "time over which a graceful restart or stop spreads the closes of WebSockets "
                   "(default 30 s, 0 closes all at once)"),

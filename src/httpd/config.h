@@ -34,12 +34,12 @@ LocationConfig* location_config(request_rec* r);
 
 // What holds for the whole server, in the configuration that was read last.
 struct ServerConfig {
-  unsigned threads = 1;                    // WebSocketThreads
-  int max_websockets = 0;                  // WebSocketMaxConnections; 0: no limit
-  int max_resident = -1;                   // WebSocketMaxResident; -1: half of httpd's threads
-  uint64_t drain_ms = 30'000;              // WebSocketDrainTimeout
-  uint16_t drain_code = kCloseGoingAway;   // WebSocketDrainCode
-  bool serves_websockets = false;          // there is a WebSocketHandler
+  unsigned threads = 1;                   // WebSocketThreads
+  int max_websockets = 0;                 // WebSocketMaxConnections; 0: no limit
+  int max_resident = -1;                  // WebSocketMaxResident; -1: half of httpd's threads
+  uint64_t drain_ms = 30'000;             // WebSocketDrainTimeout
+  uint16_t drain_code = kCloseGoingAway;  // WebSocketDrainCode
+  bool serves_websockets = false;         // there is a WebSocketHandler
 };
 const ServerConfig& server_config();
 

@@ -23,8 +23,8 @@ using ssl_HOOK_pre_handshake_t = int(conn_rec*, SSL*, int);
 // the connection that would have to see the bytes.
 const char* must_stay(request_rec* r);
 
-// A transport over a duplicate of the connection's socket, and its TLS session if it has one. Throws
-// NoRoom, or std::system_error when there is no descriptor left.
+// A transport over a duplicate of the connection's socket, and its TLS session if it has one.
+// Throws NoRoom, or std::system_error when there is no descriptor left.
 std::unique_ptr<Transport> detached_transport(conn_rec* c);
 
 // After the 101: takes what the client has sent already, and makes httpd forget the connection. The

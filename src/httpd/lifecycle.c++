@@ -49,10 +49,10 @@ struct Child {
   const char* pid_file = nullptr;
 
   std::mutex lock;
-  std::vector<Loop*> resident;      // under lock; not used by a prefork child
-  std::set<std::string> reasons;    // under lock; why connections stayed
-  bool stopping = false;            // under lock
-  bool draining = false;            // under lock
+  std::vector<Loop*> resident;    // under lock; not used by a prefork child
+  std::set<std::string> reasons;  // under lock; why connections stayed
+  bool stopping = false;          // under lock
+  bool draining = false;          // under lock
 
   // While the child is on its way out: written when it is told to stop after all.
   int alarm = -1;
@@ -150,7 +150,7 @@ void sound_alarm(int, siginfo_t* signal, void*) {
 void listen_for_alarm() {
   if (child->alarm >= 0) return;
   child->alarm = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_sigaction = sound_alarm;
   action.sa_flags = SA_SIGINFO;
   sigfillset(&action.sa_mask);
@@ -172,7 +172,8 @@ void see_out(Finished finished) {
   while (!finished()) {
     if (alarm_sounds(kLook_ms)) return stop_all(kStopGrace_ms);
     bool stops = parent_stops();
-    if (!child->draining && (stops || running_generation() != child->generation || getppid() != child->parent))
+    if (!child->draining &&
+        (stops || running_generation() != child->generation || getppid() != child->parent))
       drain_all(stops);
     if (child->draining && !hurried && new_generation_waits()) {
       hurried = true;
@@ -204,7 +205,8 @@ apr_status_t end_child(void*) {
   }
   stop_all(kStopGrace_ms);
   if (!child->engine.join(kJoinTimeout_ms)) {
-    if (child->threaded) server_log().write(LogLevel::error, "a handler does not return; the child ends without it");
+    if (child->threaded)
+      server_log().write(LogLevel::error, "a handler does not return; the child ends without it");
     _exit(0);
   }
   leave_children_table(getpid());
@@ -284,17 +286,20 @@ int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
   long children = mpm_number(AP_MPMQ_MAX_DAEMONS), places = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
   long each = descriptors_for_websockets(), wanted = server_config().max_websockets;
   if (each == INT_MAX) return OK;
-  ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-               "room for %ld WebSockets: %ld in each of %ld child processes, by their descriptor limit",
-               each * children, each, children);
+  ap_log_error(
+      APLOG_MARK, APLOG_NOTICE, 0, s,
+      "room for %ld WebSockets: %ld in each of %ld child processes, by their descriptor limit",
+      each * children, each, children);
   if (wanted && wanted > each * children)
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                 "WebSocketMaxConnections %ld cannot be reached: the descriptor limit has room for %ld; raise it "
+                 "WebSocketMaxConnections %ld cannot be reached: the descriptor limit has room for "
+                 "%ld; raise it "
                  "(ulimit -n) or MaxRequestWorkers",
                  wanted, each * children);
   if (!strcmp(ap_show_mpm(), "event") && places < 2 * children)
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                 "ServerLimit %ld leaves children that drain no room beside %ld new ones, so their WebSockets may be "
+                 "ServerLimit %ld leaves children that drain no room beside %ld new ones, so their "
+                 "WebSockets may be "
                  "closed at once on a graceful restart; set it to %ld",
                  places, children, 2 * children);
   return OK;

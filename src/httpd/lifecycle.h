@@ -1,8 +1,8 @@
 // The child process: its engine, its resident loops, and how both end with it.
 //
 // Told to stop, or to restart at once, a child closes its WebSockets and is gone within 2 seconds.
-// On a graceful restart or stop it drains: the closes are spread over WebSocketDrainTimeout. A child
-// that the parent merely has no more use for serves its WebSockets until they leave.
+// On a graceful restart or stop it drains: the closes are spread over WebSocketDrainTimeout. A
+// child that the parent merely has no more use for serves its WebSockets until they leave.
 #pragma once
 #include "src/httpd/module.h"
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import TOP, free_port
+from harness import TOP, Server, free_port
 
 SHOTS = TOP / "build/tests/screenshots"
 LIMIT_S = 120
@@ -71,3 +71,30 @@ def test_page_from_disk_sees_the_server_go(server):
     finally:
         test.kill()
     assert test.returncode == 0
+
+
+HTTP2 = """
+Protocols h2 http/1.1
+H2WebSockets on
+LogFormat "%H %>s %U %{H2_STREAM_TAG}e" streams
+CustomLog "streams.log" streams
+<Location /echo>
+    WebSocketHandler echo
+</Location>
+<Location /report>
+    WebSocketHandler HANDLERS/report.so
+</Location>
+"""
+
+
+@pytest.mark.parametrize("mpm", ["event", "worker"])
+def test_page_and_websockets_share_an_http2_connection(mpm, handlers):
+    with Server(HTTP2.replace("HANDLERS", str(handlers)), mpm=mpm, tls=True, modules=["http2"]) as server:
+        test = node("h2.mjs", f"https://127.0.0.1:{server.port}/")
+        test.communicate(timeout=LIMIT_S)
+        assert test.returncode == 0
+        server.await_idle()
+        lines = [line.split() for line in (server.folder / "streams.log").read_text().splitlines() if "favicon" not in line]
+        requests = sorted(" ".join(words) for *words, _ in lines)
+        assert requests == sorted(2 * ["HTTP/2.0 200 /index.html", *5 * ["HTTP/2.0 101 /echo"], "HTTP/2.0 101 /report"])
+        assert len({tag.rsplit("-", 1)[0] for *_, tag in lines}) == 1, lines  # process, connection, stream
