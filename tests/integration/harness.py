@@ -108,11 +108,18 @@ def make_certificate(folder):
     return cert, key
 
 
+RESIDENT = "WebSocketDetach off\nWebSocketMaxResident 64\n"
+
+
 class Server:
-    """httpd with `config` behind what it needs to run. Use it as a context; `expect` announces error-log lines (as regular
+    """httpd with `config` behind what it needs to run. A `mooring` is tcp or tls (detached), resident or resident-tls. Use it as a context; `expect` announces error-log lines (as regular
     expressions), any other line at its end is a failure."""
 
-    def __init__(self, config="", mpm="event", modules=(), tls=False, log_level="warn", threads=25, module=None, descriptors=None):
+    def __init__(self, config="", mpm="event", modules=(), tls=False, log_level="warn", threads=25, module=None, descriptors=None,
+                 mooring=None):
+        if mooring:
+            tls = mooring in ("tls", "resident-tls")
+            config = (RESIDENT if mooring.startswith("resident") else "") + config
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="mod_websocket-test."))
         self.folder.chmod(0o755)
         self.port = free_port()

@@ -51,4 +51,10 @@ def environment(folder):
 
 
 def reports(folder):
-    return "\n".join(file.read_text(errors="replace") for file in sorted(folder.glob("report*")))
+    """What was found. The undefined-behaviour sanitizer writes to httpd's error log, whatever log_path says."""
+    if not NAME:
+        return ""
+    log = folder.parent / "error.log"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join([*(file.read_text(errors="replace") for file in sorted(folder.glob("report*"))),
+                      *(line for line in lines if ": runtime error: " in line)])

@@ -2,50 +2,69 @@
 
 import pathlib
 import re
+import signal
 import subprocess
 
 import pytest
 
+import sanitizer
 from harness import BUILD, ECHO, Server, eventually
+
+MPMS = ["event", "worker", "prefork"]
+MOORINGS = ["tcp", "tls", "resident"]
+# Threads of clients that vanished may still be busy with them when the next ones come.
+RESIDENT = "WebSocketDetach off\nWebSocketMaxResident 64\n"
+SHORT_S = 1 if sanitizer.NAME else 2
 
 
 def memory_kb(pids):
     return sum(int(re.search(r"Pss:\s+(\d+)", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text())[1]) for pid in pids)
 
 
-def churn(mpm, seconds):
-    with Server(ECHO, mpm=mpm) as server:
-        def run(for_seconds):
-            result = subprocess.run([BUILD / "bench/load", "churn", str(server.port), "/echo", "8", str(for_seconds), str(server.process.pid)],
-                                    capture_output=True, text=True)
-            assert result.returncode == 0, result.stderr
-            return int(re.search(r"connections=(\d+)", result.stdout)[1])
+def churning_server(mpm, mooring):
+    resident = mooring == "resident"
+    return Server((RESIDENT if resident else "") + ECHO, mpm=mpm, tls=mooring == "tls")
 
-        run(seconds / 4)  # everything that is made once is there
+
+def run_clients(server, seconds):
+    tls = ["--tls"] if server.tls else []
+    result = subprocess.run([BUILD / "bench/load", *tls, "churn", str(server.port), "/echo", "8", str(seconds), str(server.process.pid)],
+                            capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return int(re.search(r"connections=(\d+)", result.stdout)[1])
+
+
+def churn(mpm, mooring, seconds):
+    with churning_server(mpm, mooring) as server:
+        run_clients(server, seconds / 4)  # everything that is made once is there
+        server.await_idle()
         children, descriptors, memory = server.children(), server.descriptors_by_child(), memory_kb(server.children())
-        count = run(seconds)
+        count = run_clients(server, seconds)
         assert count > 0
         assert set(children) <= set(server.children()), "a child is gone"
-        grown_kb = memory_kb(children) - memory
-        assert grown_kb < 1024, f"{grown_kb} KB more after {count} connections"
+        if not sanitizer.NAME:  # they keep what is freed
+            grown_kb = memory_kb(children) - memory
+            assert grown_kb < 1024, f"{grown_kb} KB more after {count} connections"
         eventually(lambda: all(server.descriptors_by_child()[pid] <= descriptors[pid] + 4 for pid in children), "descriptors leak")
         assert server.http("/index.html")[0] == 200
-        # Every worker can still be had at once.
-        clients = [server.connect() for _ in range(20)]
+        # Workers can still be had at once: as many as there are to begin with.
+        clients = [server.connect() for _ in range(10 if mpm == "prefork" else 20)]
         for client in clients:
             client.sendall(b"GET /index.html HTTP/1.1\r\nHost: localhost\r\n\r\n")
         for client in clients:
             assert client.recv(15) == b"HTTP/1.1 200 OK"
             client.close()
-        print(f"{mpm}: {count} connections")
+        print(f"{mpm}, {mooring}: {count} connections")
 
 
-@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
-def test_connections_that_come_and_vanish_leave_nothing_behind(mpm):
-    churn(mpm, 4)
+@pytest.mark.parametrize("mooring", MOORINGS)
+@pytest.mark.parametrize("mpm", MPMS)
+def test_connections_that_come_and_vanish_leave_nothing_behind(mpm, mooring):
+    churn(mpm, mooring, SHORT_S)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
-def test_connections_that_come_and_vanish_for_a_minute_leave_nothing_behind(mpm):
-    churn(mpm, 60)
+@pytest.mark.parametrize("mooring", MOORINGS)
+@pytest.mark.parametrize("mpm", MPMS)
+def test_connections_that_come_and_vanish_for_a_minute_leave_nothing_behind(mpm, mooring):
+    churn(mpm, mooring, 60)

@@ -1,11 +1,12 @@
 """What the directives mean where they stand, and what a wrong one is told."""
 
 import re
+import signal
 import socket
 
 import pytest
 
-from harness import BUILD, CLOSE, LIMIT_S, TEXT, TOP, UPGRADE, Server, frame, free_port, read_head, request
+from harness import BUILD, CLOSE, ECHO, LIMIT_S, TEXT, TOP, UPGRADE, Server, frame, free_port, read_head, request
 
 ABI = int(re.search(r"#define WS_ABI_VERSION (\d+)", (TOP / "include/mod_websocket/handler_abi.h").read_text())[1])
 
@@ -96,6 +97,10 @@ def test_a_wrong_handler_among_good_ones_is_found_in_every_kind_of_section(handl
 
 def test_a_good_configuration_passes():
     server = Server("\n".join([
+        "WebSocketMaxConnections 1", "WebSocketMaxConnections 2147483646", "WebSocketMaxResident 0", "WebSocketMaxResident 2147483646",
+        *(f"WebSocketDrainTimeout {time}" for time in ["0", "30", "30s", "500ms", "2min", "24h", "86400"]),
+        "WebSocketDrainCode 1001", "WebSocketDrainCode 1012", "WebSocketDetach OFF", in_location("WebSocketDetach On"),
+        "<VirtualHost *:1>", "WebSocketDetach off", "</VirtualHost>",
         "WebSocketThreads 64", "WebSocketMaxMessage 9223372036854775807", "WebSocketOrigin SAME any null a.example *.b.example:1 https://[::1]",
         "WebSocketParam colour red", "WebSocketHandler minimal", "WebSocketHandler none", in_location("WebSocketHandler echo websocket_handler")]))
     try:
@@ -118,6 +123,36 @@ def test_threads_takes_nothing_but_1_to_64(value):
     assert refused(f"WebSocketThreads {value}") == (1, f'WebSocketThreads: "{value}" is not a number from 1 to 64')
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "2147483647", "x", "10k", "1.5", "99999999999999999999", '" "'])
+def test_max_connections_takes_nothing_but_a_number_above_0(value):
+    assert refused(f"WebSocketMaxConnections {value}") == (
+        1, f'WebSocketMaxConnections: "{value.strip(chr(34))}" is not a number from 1 to 2147483646')
+
+
+@pytest.mark.parametrize("value", ["-1", "2147483647", "half", "2x", "1.5", "99999999999999999999", '" "'])
+def test_max_resident_takes_nothing_but_a_number(value):
+    assert refused(f"WebSocketMaxResident {value}") == (
+        1, f'WebSocketMaxResident: "{value.strip(chr(34))}" is not a number from 0 to 2147483646')
+
+
+@pytest.mark.parametrize("value", ["-1", "-1s", "1.5", "3x", "2m", "5us", '"30 s"', '" "', "86401", "25h", "86400001ms", "999999999999999h",
+                                   "99999999999999999999", "off", "soon", "half", "minute", "ms"])
+def test_drain_timeout_takes_nothing_but_a_time_of_up_to_a_day(value):
+    assert refused(f"WebSocketDrainTimeout {value}") == (
+        1, f'WebSocketDrainTimeout: "{value.strip(chr(34))}" is not a time from 0 to a day, such as 30, 500ms or 2min')
+
+
+@pytest.mark.parametrize("value", ["1000", "1006", "1011", "1013", "3000", "-1001", "1001x", "0x3e9", "restart", '" 1001"'])
+def test_drain_code_takes_nothing_but_1001_and_1012(value):
+    assert refused(f"WebSocketDrainCode {value}") == (
+        1, f'WebSocketDrainCode: "{value.strip(chr(34))}" is neither 1001 (going away) nor 1012 (service restart)')
+
+
+@pytest.mark.parametrize("value", ["", '""', "yes", "1", "offf", "none"])
+def test_detach_takes_nothing_but_on_and_off(value):
+    assert refused(f"WebSocketDetach {value}") == (1, "WebSocketDetach must be On or Off")
+
+
 @pytest.mark.parametrize("value", ["all", "None", "*", "*.", "http://", "a.example/", "a.example:0", "a.example:65536", "a.example:x", "a b.example", "://a", "ht tp://a", "*.*.example", "a.*.example"])
 def test_origin_takes_nothing_but_its_forms(value):
     assert refused(f'WebSocketOrigin any "{value}"') == (1, f'WebSocketOrigin: "{value}" is none of same, any, null, HOST, HOST:PORT, SCHEME://HOST[:PORT]; '
@@ -129,6 +164,11 @@ def test_origin_takes_nothing_but_its_forms(value):
     ('WebSocketMaxMessage ""', "WebSocketMaxMessage takes one argument, largest message in bytes (default 1048576)"),
     ("WebSocketMaxMessage 1 2", "WebSocketMaxMessage takes one argument, largest message in bytes (default 1048576)"),
     ("WebSocketThreads", "WebSocketThreads takes one argument, event loops per child process, 1 to 64 (default 1)"),
+    *((f"{name} {arguments}", f"{name} takes one argument, {meaning}") for arguments in ["", '""', "1 2"] for name, meaning in [
+        ("WebSocketMaxConnections", "most WebSockets at a time, of all child processes (default no limit)"),
+        ("WebSocketMaxResident", "most WebSockets at a time that keep a thread, per child process, or on prefork a process (default half of them)"),
+        ("WebSocketDrainTimeout", "time over which a graceful restart or stop spreads the closes of WebSockets (default 30 s, 0 closes all at once)"),
+        ("WebSocketDrainCode", "close code of a graceful restart or stop, 1001 (the default) or 1012")]),
     ("WebSocketParam colour", "WebSocketParam takes two arguments, KEY and VALUE of a parameter for the handler"),
     ("WebSocketParam colour red green", "WebSocketParam takes two arguments, KEY and VALUE of a parameter for the handler"),
     ("WebSocketHandlerPath", "WebSocketHandlerPath takes one argument, folder in which a handler's NAME is looked up"),
@@ -141,9 +181,18 @@ def test_a_wrong_number_of_arguments_is_refused(line, what):
 
 # --- places ---
 
-def test_threads_are_for_the_whole_server():
-    assert refused("<VirtualHost *:1>\nWebSocketThreads 2\n</VirtualHost>") == (2, "WebSocketThreads cannot occur within <VirtualHost> section")
-    assert refused(in_location("WebSocketThreads 2")) == (2, "WebSocketThreads not allowed in <Location> context")
+FOR_THE_WHOLE_SERVER = ["WebSocketThreads 2", "WebSocketMaxConnections 9", "WebSocketMaxResident 1", "WebSocketDrainTimeout 5",
+                        "WebSocketDrainCode 1012"]
+
+
+@pytest.mark.parametrize("line", FOR_THE_WHOLE_SERVER)
+def test_what_is_for_the_whole_server_is_refused_in_a_part_of_it(line):
+    name = line.split()[0]
+    assert refused(f"<VirtualHost *:1>\n{line}\n</VirtualHost>") == (2, f"{name} cannot occur within <VirtualHost> section")
+    for section in ["Location /here", "Directory /", 'Files "x*"', 'If "true"']:
+        kind = section.split()[0]
+        assert refused(f"<{section}>\n{line}\n</{kind}>") == (2, f"{name} not allowed in <{kind}> context")
+    assert refused(f"<VirtualHost *:1>\n{in_location(line)}\n</VirtualHost>") == (3, f"{name} not allowed in <Location> context")
 
 
 def test_a_param_in_a_section_without_handler_is_refused():
@@ -162,7 +211,7 @@ def plain_server():
 
 
 @pytest.mark.parametrize("line", ["WebSocketHandler echo", "WebSocketHandler none", "WebSocketHandlerPath /tmp", "WebSocketParam colour red",
-                                  "WebSocketOrigin any", "WebSocketMaxMessage 1", "WebSocketThreads 1"])
+                                  "WebSocketOrigin any", "WebSocketMaxMessage 1", "WebSocketDetach on", *FOR_THE_WHOLE_SERVER])
 def test_htaccess_may_hold_no_directive(plain_server, line):
     name = line.split()[0]
     folder = plain_server.folder / "www" / re.sub(r"\W", "", line)
@@ -345,3 +394,72 @@ def test_none_ends_what_an_outer_scope_began(merging, host, path, status):
 def test_names_are_looked_up_in_the_path_of_their_scope(merging):
     assert Host(merging).said("/by-name", b"") == (TEXT, b"hello")
     assert Host(merging, "three.example").params("/") == ["colour=red", "size=small"]
+
+
+DETACH = """
+WebSocketDetach off
+<Location />
+    WebSocketHandler minimal
+</Location>
+<Location /outer>
+    WebSocketDetach on
+</Location>
+<Location /outer/inner/innermost>
+    WebSocketDetach off
+</Location>
+
+Listen 127.0.0.1:SECOND
+<VirtualHost 127.0.0.1:SECOND>
+    ServerName one.example
+    WebSocketDetach on
+</VirtualHost>
+<VirtualHost 127.0.0.1:SECOND>
+    ServerName two.example
+    <Location /outer>
+        WebSocketDetach off
+    </Location>
+</VirtualHost>
+"""
+
+
+@pytest.fixture(scope="module")
+def detach():
+    second = free_port()
+    with Server(DETACH.replace("SECOND", str(second)), log_level="warn websocket:debug") as running:
+        running.second = second
+        running.expect("connection stays on its thread: WebSocketDetach off")
+        yield running
+        running.await_idle()
+
+
+@pytest.mark.parametrize("host, path, detached", [
+    (None, "/", False), (None, "/outer", True), (None, "/outer/inner", True), (None, "/outer/inner/innermost", False),
+    ("one.example", "/", True), ("one.example", "/outer/inner/innermost", False), ("two.example", "/", False), ("two.example", "/outer", False)])
+def test_detach_is_that_of_the_innermost_scope(detach, host, path, detached):
+    before = detach.error_log().count("stays on its thread")
+    assert Host(detach, host).said(path, b"") == (TEXT, b"hello")
+    assert detach.error_log().count("stays on its thread") == before + (not detached)
+
+
+# --- what holds for the whole server: the rest is in test_children.py and test_drain.py ---
+
+def test_max_resident_0_keeps_every_thread_for_http_and_lets_detached_sockets_be():
+    with Server("WebSocketMaxResident 0\n<Location />\nWebSocketHandler minimal\n</Location>\n<Location /stays>\nWebSocketDetach off\n</Location>\n") as server:
+        server.expect("no room for another WebSocket: WebSocketMaxResident 0 is reached")
+        status, headers, _ = server.http("/stays", *UPGRADE)
+        assert (status, headers["retry-after"]) == (503, "10")
+        assert Host(server).said("/goes", b"") == (TEXT, b"hello")
+        server.await_idle()
+
+
+def test_drain_timeout_is_in_seconds_unless_it_says_otherwise():
+    with Server("WebSocketDrainTimeout 1\nWebSocketDrainTimeout 600ms\n" + ECHO) as server:
+        clients = [server.websocket() for _ in range(12)]
+        server.process.send_signal(signal.SIGUSR1)
+        for client in clients:  # over 600 s, most would be told too late for the harness
+            assert client.read_close()[0] == 1001
+            client.connection.close()
+
+
+def test_a_server_without_websockets_is_told_nothing_of_room_for_them(plain_server):
+    assert "room for" not in plain_server.error_log()

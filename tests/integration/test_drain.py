@@ -20,12 +20,6 @@ def mooring(request):
     return request.param
 
 
-def server_for(mpm, mooring, config, **more):
-    if mooring == "resident":
-        config += "WebSocketDetach off\nWebSocketMaxResident 64\n"
-    return Server(config + ECHO, mpm=mpm, tls=mooring == "tls", **more)
-
-
 def order_of_closes(clients, code):
     """Answers the server's close frames as they come; the seconds from one to the next."""
     waiting, times = list(clients), []
@@ -47,7 +41,7 @@ def old_children_are_gone(server, old):
 
 
 def test_graceful_restart_spreads_closes_while_a_new_child_serves(mpm, mooring):
-    with server_for(mpm, mooring, "WebSocketDrainTimeout 3\nWebSocketDrainCode 1012\n") as server:
+    with Server("WebSocketDrainTimeout 3\nWebSocketDrainCode 1012\n" + ECHO, mpm=mpm, mooring=mooring) as server:
         clients = [server.websocket() for _ in range(8)]
         old = set(server.children())
         server.process.send_signal(signal.SIGUSR1)
@@ -62,7 +56,7 @@ def test_graceful_restart_spreads_closes_while_a_new_child_serves(mpm, mooring):
 
 
 def test_a_drain_lets_the_message_that_is_arriving_come_to_its_end(mpm):
-    with server_for(mpm, "tcp", "WebSocketDrainTimeout 10\n") as server:
+    with Server("WebSocketDrainTimeout 10\n" + ECHO, mpm=mpm, mooring="tcp") as server:
         with server.websocket() as client:
             client.send(frame(TEXT, "first half, ", fin=False))
             client.echo_of_ping(b"it has been read")
@@ -107,7 +101,7 @@ def test_children_that_the_parent_retires_serve_on(mpm, tls):
 
 
 def test_a_child_that_has_served_its_share_of_connections_serves_on(mpm, mooring):
-    with server_for(mpm, mooring, "MaxConnectionsPerChild 8\n", threads=4) as server:
+    with Server("MaxConnectionsPerChild 8\n" + ECHO, mpm=mpm, mooring=mooring, threads=4) as server:
         clients = [server.websocket() for _ in range(6)]
         first = set(server.children())
         for _ in range(120):

@@ -1,4 +1,4 @@
-"""Messages and closing on every MPM and mooring: detached over plain TCP, resident over TLS."""
+"""Messages and closing on every MPM and mooring: detached and resident, with and without TLS."""
 
 import os
 
@@ -12,9 +12,9 @@ def mpm(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=["tcp", "tls"])
+@pytest.fixture(scope="module", params=["tcp", "tls", "resident-tls"])
 def server(request, mpm):
-    with Server(ECHO, mpm=mpm, tls=request.param == "tls") as running:
+    with Server(ECHO, mpm=mpm, mooring=request.param) as running:
         yield running
 
 

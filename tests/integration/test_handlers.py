@@ -34,10 +34,10 @@ CONFIG = """
 """
 
 
-@pytest.fixture(scope="module", params=["tcp", "tls"])
+@pytest.fixture(scope="module", params=["tcp", "resident-tls"])
 def server(request, handlers):
     running = Server(CONFIG.replace("HANDLERS", str(handlers)), modules=["auth_basic", "authn_file", "authz_user"],
-                     tls=request.param == "tls", log_level="warn websocket:info")
+                     mooring=request.param, log_level="warn websocket:info")
     (running.folder / "users").write_text("ann:{SHA}" + base64.b64encode(hashlib.sha1(b"secret").digest()).decode())
     running.expect(r"websocket:info.*/report\.so: .*: (open|message .*|asked to close: .*|close .*)$",
                    r"websocket:info.*/report\.so: client 127\.0\.0\.1 closed with 100\d: .* \(RFC 6455 section \d+")

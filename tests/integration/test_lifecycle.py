@@ -1,4 +1,4 @@
-"""Threads, stops and restarts on every MPM and mooring: detached over plain TCP, resident over TLS."""
+"""Threads, stops and restarts on every MPM and mooring: detached and resident, with and without TLS."""
 
 import signal
 
@@ -12,9 +12,9 @@ def mpm(request):
     return request.param
 
 
-@pytest.fixture(params=["tcp", "tls"])
-def tls(request):
-    return request.param == "tls"
+@pytest.fixture(params=["tcp", "tls", "resident-tls"])
+def mooring(request):
+    return request.param
 
 
 def say_goodbye(clients):
@@ -27,8 +27,8 @@ def say_goodbye(clients):
         client.connection.close()
 
 
-def test_stop_tells_every_client_and_ends(mpm, tls):
-    with Server(ECHO, mpm=mpm, tls=tls) as server:
+def test_stop_tells_every_client_and_ends(mpm, mooring):
+    with Server(ECHO, mpm=mpm, mooring=mooring) as server:
         clients = [server.websocket() for _ in range(8)]
         for client in clients:
             client.echo()
@@ -38,8 +38,8 @@ def test_stop_tells_every_client_and_ends(mpm, tls):
         server.stop()
 
 
-def test_stop_does_not_wait_for_a_client_that_never_answers(mpm, tls):
-    with Server(ECHO, mpm=mpm, tls=tls) as server:
+def test_stop_does_not_wait_for_a_client_that_never_answers(mpm, mooring):
+    with Server(ECHO, mpm=mpm, mooring=mooring) as server:
         with server.websocket() as silent, server.websocket() as never_reads:
             never_reads.start_sending(frame(TEXT, "x" * 1_000_000) * 30)
             never_reads.send_until_blocked()
@@ -48,8 +48,8 @@ def test_stop_does_not_wait_for_a_client_that_never_answers(mpm, tls):
 
 
 @pytest.mark.parametrize("how", [signal.SIGUSR1, signal.SIGHUP])
-def test_restart_tells_every_client_and_a_new_child_serves(mpm, tls, how):
-    with Server(ECHO, mpm=mpm, tls=tls) as server:
+def test_restart_tells_every_client_and_a_new_child_serves(mpm, mooring, how):
+    with Server(ECHO, mpm=mpm, mooring=mooring) as server:
         clients = [server.websocket() for _ in range(4)]
         for client in clients:
             client.echo()
@@ -64,8 +64,8 @@ def test_restart_tells_every_client_and_a_new_child_serves(mpm, tls, how):
         assert server.http("/index.html")[0] == 200
 
 
-def test_graceful_stop_tells_every_client_and_ends(mpm, tls):
-    with Server(ECHO, mpm=mpm, tls=tls) as server:
+def test_graceful_stop_tells_every_client_and_ends(mpm, mooring):
+    with Server(ECHO, mpm=mpm, mooring=mooring) as server:
         clients = [server.websocket() for _ in range(4)]
         server.process.send_signal(signal.SIGWINCH)
         say_goodbye(clients)
@@ -83,8 +83,8 @@ def test_a_detached_connection_holds_no_thread(mpm):
             client.close()
 
 
-def test_nothing_is_left_of_connections_that_ended(mpm, tls):
-    with Server(ECHO, mpm=mpm, tls=tls) as server:
+def test_nothing_is_left_of_connections_that_ended(mpm, mooring):
+    with Server(ECHO, mpm=mpm, mooring=mooring) as server:
         with server.websocket() as client:
             client.echo()
             client.close()

@@ -78,7 +78,7 @@ def test_a_client_that_never_got_its_101_has_no_websocket(mpm):
 
 @pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
 def test_a_client_that_goes_on_sending_does_not_hold_a_stop(mpm):
-    with Server(ECHO, mpm=mpm, tls=True) as server:
+    with Server(ECHO, mpm=mpm, mooring="resident-tls") as server:
         with server.websocket() as client:
             client.echo()
             server.settle()

@@ -1,4 +1,4 @@
-"""Python's package websockets, a client written elsewhere, on both moorings: detached over plain TCP, resident over TLS."""
+"""Python's package websockets, a client written elsewhere, with and without TLS."""
 
 import asyncio
 import os
