@@ -48,15 +48,15 @@ TlsTransport::~TlsTransport() {
   close(descriptor_);
 }
 
-void TlsTransport::take_over(std::vector<uint8_t> received) noexcept {
+void TlsTransport::take_over(std::vector<uint8_t> received, bool client_closed) noexcept {
   SSL* session = session_.get();
   received_ = std::move(received);
   SSL_set_app_data(session, nullptr);  // the server's own, about to go
   BIO* bio = bio_.release();
   SSL_set_bio(session, bio, bio);
-  SSL_set_shutdown(session, 0);
+  SSL_set_shutdown(session, client_closed ? SSL_RECEIVED_SHUTDOWN : 0);
   SSL_set_mode(session, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
   SSL_set_options(session, SSL_OP_NO_RENEGOTIATION);
 #ifdef SSL_OP_IGNORE_UNEXPECTED_EOF
   SSL_clear_options(session, SSL_OP_IGNORE_UNEXPECTED_EOF);

@@ -26,8 +26,9 @@ class TlsTransport : public Transport {
   TlsTransport& operator=(const TlsTransport&) = delete;
 
   // From here on the session reads and writes here, and nobody else uses it. received is what came
-  // from the client and has not been through the session. Any thread.
-  void take_over(std::vector<uint8_t> received) noexcept;
+  // from the client and has not been through the session, client_closed that its close_notify has.
+  // Any thread.
+  void take_over(std::vector<uint8_t> received, bool client_closed) noexcept;
 
   int descriptor() const override { return descriptor_; }
   bool may_hold_bytes() const override { return true; }

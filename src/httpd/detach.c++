@@ -26,11 +26,12 @@ struct Hold {
   TlsTransport* tls = nullptr;  // the transport of connection, if that is over TLS
   std::unique_ptr<Connection> connection;
   std::vector<uint8_t> early, early_ciphertext;
+  bool client_closed = false;  // its close_notify has been read
 
   ~Hold() {
     if (!connection) return;
     PreforkSignalsHeld held;
-    if (tls) tls->take_over(std::move(early_ciphertext));
+    if (tls) tls->take_over(std::move(early_ciphertext), client_closed);
     try {
       child_engine().next_loop().any_thread_adopt(std::move(connection), std::move(early));
     } catch (const std::bad_alloc&) {
@@ -70,26 +71,36 @@ const char* first_unknown(ap_filter_t* filter, bool tls) {
   return nullptr;
 }
 
-// Reads from the filter and those below it what is there, without waiting, until it is dry or there
-// is more than httpd can have read ahead.
-std::vector<uint8_t> read_until_dry(conn_rec* c, ap_filter_t* filter, size_t limit, bool& dry) {
-  std::vector<uint8_t> read;
-  apr_bucket_brigade* brigade = apr_brigade_create(c->pool, c->bucket_alloc);
-  dry = false;
-  while (read.size() < limit && !dry) {
-    apr_status_t rv =
-        ap_get_brigade(filter, brigade, AP_MODE_READBYTES, APR_NONBLOCK_READ, apr_off_t(limit));
-    apr_off_t size = 0;
-    dry = rv != APR_SUCCESS || apr_brigade_length(brigade, 1, &size) != APR_SUCCESS || size <= 0;
-    if (dry) break;
-    size_t before = read.size();
-    read.resize(before + size_t(size));
-    apr_size_t taken = apr_size_t(size);
-    apr_brigade_flatten(brigade, reinterpret_cast<char*>(&read[before]), &taken);
-    apr_brigade_cleanup(brigade);
+// Adds the brigade's bytes, as far as they are in memory.
+void append_held(apr_bucket_brigade* brigade, std::vector<uint8_t>& to) {
+  for (apr_bucket* each = APR_BRIGADE_FIRST(brigade);
+       each != APR_BRIGADE_SENTINEL(brigade) && !APR_BUCKET_IS_SOCKET(each);
+       each = APR_BUCKET_NEXT(each)) {
+    const char* bytes;
+    apr_size_t size;
+    if (apr_bucket_read(each, &bytes, &size, APR_NONBLOCK_READ) == APR_SUCCESS)
+      to.insert(to.end(), bytes, bytes + size);
   }
+}
+
+// Takes what httpd has read from the client and not used; the rest is still in the socket. On TLS
+// mod_ssl may hold bytes that it has decrypted, and httpd's own filter, the last one, those that
+// mod_ssl has not asked for.
+void take_early(conn_rec* c, Hold& hold) {
+  apr_bucket_brigade* brigade = apr_brigade_create(c->pool, c->bucket_alloc);
+  if (hold.tls) {
+    constexpr apr_off_t kMost = 1 << 20;  // mod_ssl decides, and gives less
+    if (ap_get_brigade(c->input_filters, brigade, AP_MODE_READBYTES, APR_NONBLOCK_READ, kMost) ==
+        APR_SUCCESS)
+      append_held(brigade, hold.early);
+    apr_brigade_cleanup(brigade);
+    hold.client_closed = SSL_get_shutdown(hold.session) & SSL_RECEIVED_SHUTDOWN;
+  }
+  ap_filter_t* last = c->input_filters;
+  while (last->next) last = last->next;
+  if (ap_get_brigade(last, brigade, AP_MODE_EXHAUSTIVE, APR_NONBLOCK_READ, 0) == APR_SUCCESS)
+    append_held(brigade, hold.tls ? hold.early_ciphertext : hold.early);
   apr_brigade_destroy(brigade);
-  return read;
 }
 
 }  // namespace
@@ -104,6 +115,12 @@ int remember_tls_session(conn_rec* c, SSL* session, int is_proxy) {
   Hold* hold = is_proxy || c->master ? nullptr : hold_of(c);
   if (hold) hold->session = session;
   return OK;
+}
+
+void keep_tls_reading(conn_rec* c) {
+  Hold* hold = hold_of(c);
+  if (hold && hold->session && TlsTransport::can_carry(hold->session))
+    SSL_set_mode(hold->session, SSL_MODE_AUTO_RETRY);
 }
 
 const char* must_stay(request_rec* r) {
@@ -136,14 +153,7 @@ std::unique_ptr<Transport> detached_transport(conn_rec* c) {
 void detach(request_rec* r, std::unique_ptr<Connection> connection) {
   conn_rec* c = r->connection;
   Hold& hold = *hold_of(c);
-  bool dry;
-  hold.early = read_until_dry(c, c->input_filters, 1 << 20, dry);
-  if (hold.tls && !dry) {
-    // httpd's last filter may hold ciphertext that it read together with what was wanted of it.
-    ap_filter_t* last = c->input_filters;
-    while (last->next) last = last->next;
-    hold.early_ciphertext = read_until_dry(c, last, APR_BUCKET_BUFF_SIZE, dry);
-  }
+  take_early(c, hold);
   hold.connection = std::move(connection);
   // Makes every MPM close its own descriptor without a shutdown of the socket, without an alert of
   // TLS and without lingering.

@@ -23,6 +23,10 @@ using ssl_HOOK_pre_handshake_t = int(conn_rec*, SSL*, int);
 // the connection that would have to see the bytes.
 const char* must_stay(request_rec* r);
 
+// For a connection that stays: mod_ssl takes a message of the TLS protocol's own, such as a key
+// update, for the end of what has arrived; OpenSSL is to read on behind it.
+void keep_tls_reading(conn_rec* c);
+
 // A transport over a duplicate of the connection's socket, and its TLS session if it has one.
 // Throws NoRoom, or std::system_error when there is no descriptor left.
 std::unique_ptr<Transport> detached_transport(conn_rec* c);

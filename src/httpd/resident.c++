@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "src/httpd/children.h"
+#include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
 
 namespace mws {
@@ -167,6 +168,7 @@ void prepare_residence(request_rec* r) {
   r->output_filters = r->proto_output_filters = c->output_filters;
   r->input_filters = r->proto_input_filters = c->input_filters;
   c->keepalive = AP_CONN_CLOSE;
+  keep_tls_reading(c);
 }
 
 }  // namespace mws
