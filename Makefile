@@ -11,7 +11,7 @@ endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := all
-.PHONY: all module handlers unit asan-unit unit-build bench-build run check check-layers check-format format bench soak \
+.PHONY: all module handlers unit asan-unit unit-build asan-build tsan-build asan-check tsan-check bench-build run check check-layers check-format format bench soak \
         install uninstall clean distclean dist node help FORCE
 
 PORT ?= 9998
@@ -49,6 +49,8 @@ CORE_OBJECTS := $(call objects,build/obj,$(CORE_SOURCES))
 HTTPD_OBJECTS := $(call objects,build/obj,$(HTTPD_SOURCES))
 UNIT_OBJECTS := $(call objects,build/obj,$(UNIT_SOURCES))
 ASAN_OBJECTS := $(call objects,build/asan/obj,$(CORE_SOURCES) $(UNIT_SOURCES))
+# What httpd loads for its tests with a sanitizer, asan or tsan.
+sanitized_objects = $(call objects,build/$(1)/obj,$(CORE_SOURCES) $(HTTPD_SOURCES))
 
 MODULE := build/mod_websocket.so
 HANDLER_FILES := $(HANDLERS:%=build/handlers/%.so)
@@ -67,7 +69,8 @@ SHARED = -shared -Wl,-z,now -pthread
 STD_FLAGS = -std=c++20 $(WARNINGS) -fPIC -fvisibility=hidden $(NO_GNU_UNIQUE) -pthread
 CORE_CPPFLAGS = -I. -Iinclude -D_GNU_SOURCE -DWEBSOCKET_HANDLER_PATH='"$(handlerdir)"'
 TEST_CPPFLAGS = $(CORE_CPPFLAGS) -DTEST_BUILD_DIR='"$(CURDIR)/build"' -DTEST_SOURCE_DIR='"$(CURDIR)"'
-ASAN_FLAGS = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+asan_flags = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+tsan_flags = -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 # Only what is used gets linked.
 CORE_LIBS = -Wl,--as-needed $(SSL_LIBS) $(LIBS)
 
@@ -114,15 +117,11 @@ build/obj/bench/%.o: bench/%.c++ build/config.mk
 	@mkdir -p $(@D)
 	$(call compile,$(TEST_CPPFLAGS) $(SSL_CPPFLAGS))
 
-build/asan/obj/%.o: %.c++ build/config.mk
-	@mkdir -p $(@D)
-	$(call quiet,C++)$(CXX) $(STD_FLAGS) $(DEPENDENCIES) $(TEST_CPPFLAGS) $(CPPFLAGS) $(CXXFLAGS) $(ASAN_FLAGS) -c -o $@ $<
-
-# Handlers see what a handler's author sees, and no more.
+# Handlers see what a handler's author sees, and no more. $(2): flags of a sanitizer.
 handler_cxx = $(call quiet,C++)$(CXX) $(STD_FLAGS) $(DEPENDENCIES) -MF $(1)/$*.d -Iinclude $(CPPFLAGS) $(CXXFLAGS) \
-  $(SHARED) $(LDFLAGS) -o $@ $< $(LIBS)
+  $(2) $(SHARED) $(LDFLAGS) -o $@ $< $(LIBS)
 handler_cc = $(call quiet,CC )$(CC) -std=c99 -Wall -Wextra -pedantic -fPIC -fvisibility=hidden $(DEPENDENCIES) -MF $(1)/$*.d -Iinclude \
-  $(CPPFLAGS) $(CFLAGS) $(SHARED) $(LDFLAGS) -o $@ $< $(LIBS)
+  $(CPPFLAGS) $(CFLAGS) $(2) $(SHARED) $(LDFLAGS) -o $@ $< $(LIBS)
 
 build/handlers/%.so: handlers/%.c++ build/config.mk
 	@mkdir -p $(@D) build/obj/handlers
@@ -140,6 +139,36 @@ build/tests/handlers/%.so: tests/unit/handlers/%.c build/config.mk
 	@mkdir -p $(@D) build/obj/tests/unit/handlers
 	$(call handler_cc,build/obj/tests/unit/handlers)
 
+# With a sanitizer, whose flags come last, so that its level of optimisation counts.
+define sanitizer_rules
+build/$(1)/obj/%.o: %.c++ build/config.mk
+	@mkdir -p $$(@D)
+	$$(call quiet,C++)$$(CXX) $$(STD_FLAGS) $$(DEPENDENCIES) $$(TEST_CPPFLAGS) $$(HTTPD_CPPFLAGS) $$(SSL_CPPFLAGS) \
+	  $$(CPPFLAGS) $$(CXXFLAGS) $$($(1)_flags) -c -o $$@ $$<
+
+build/$(1)/mod_websocket.so: $$(call sanitized_objects,$(1)) build/module.list
+	$$(call quiet,LD )$$(CXX) $$(SHARED) $$(CXXFLAGS) $$($(1)_flags) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) $$(CORE_LIBS)
+
+build/$(1)/handlers/%.so: handlers/%.c++ build/config.mk
+	@mkdir -p $$(@D)
+	$$(call handler_cxx,$$(@D),$$($(1)_flags))
+
+build/$(1)/handlers/%.so: handlers/%.c build/config.mk
+	@mkdir -p $$(@D)
+	$$(call handler_cc,$$(@D),$$($(1)_flags))
+
+$(1)-build: build/$(1)/mod_websocket.so $$(HANDLERS:%=build/$(1)/handlers/%.so)
+	@:
+
+-include $$(patsubst %.o,%.d,$$(call sanitized_objects,$(1))) $$(HANDLERS:%=build/$(1)/handlers/%.d)
+endef
+$(foreach sanitizer,asan tsan,$(eval $(call sanitizer_rules,$(sanitizer))))
+
+tsan-build: build/tsan/apr_atomics.so
+build/tsan/apr_atomics.so: tests/sanitizers/apr_atomics.c build/config.mk
+	@mkdir -p $(@D)
+	$(call quiet,CC )$(CC) -Wall -Wextra -fPIC $(CPPFLAGS) $(CFLAGS) $(tsan_flags) -shared $(LDFLAGS) -o $@ $<
+
 build/libcore.a: $(CORE_OBJECTS) build/core.list
 	@rm -f $@
 	$(call quiet,AR )$(AR) rcs $@ $(CORE_OBJECTS)
@@ -152,7 +181,7 @@ build/unit_tests: $(CORE_OBJECTS) $(UNIT_OBJECTS) build/unit.list | $(TEST_HANDL
 	$(call quiet,LD )$(CXX) -pthread $(CXXFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -lgtest_main -lgtest $(CORE_LIBS)
 
 build/asan/unit_tests: $(ASAN_OBJECTS) build/asan.list | $(TEST_HANDLERS)
-	$(call quiet,LD )$(CXX) -pthread $(CXXFLAGS) $(ASAN_FLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -lgtest_main -lgtest $(CORE_LIBS)
+	$(call quiet,LD )$(CXX) -pthread $(CXXFLAGS) $(asan_flags) $(LDFLAGS) -o $@ $(filter %.o,$^) -lgtest_main -lgtest $(CORE_LIBS)
 
 # Templates: the paths of this configuration.
 SUBSTITUTE = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@prefix@|$(prefix)|g' -e 's|@includedir@|$(includedir)|g' \
@@ -195,6 +224,12 @@ unit: handlers build/unit_tests ## run the unit tests
 asan-unit: handlers build/asan/unit_tests ## run them with the address and undefined-behaviour sanitizers
 	build/asan/unit_tests --gtest_brief=1
 
+asan-check: ## run a real httpd with the address and undefined-behaviour sanitizers in the module
+	@tests/run asan-httpd
+
+tsan-check: ## run a real httpd with the thread sanitizer in the module
+	@tests/run tsan-httpd
+
 check-layers: ## check that each layer includes only what it may
 	@tools/check-layers
 
@@ -211,7 +246,7 @@ bench: all bench-build ## run the benchmarks
 	bench/run
 
 soak: all ## run the long tests
-	tests/run soak
+	tests/run soak asan-soak tsan-soak
 
 # The browser tests' npm packages, once; without the network from then on.
 NODE_STAMP := tests/node_modules/.installed

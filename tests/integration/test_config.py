@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from harness import BUILD, CLOSE, ECHO, LIMIT_S, TEXT, TOP, UPGRADE, Server, frame, free_port, read_head, request
+from harness import BUILD, CLOSE, ECHO, LIMIT_S, TEXT, TOP, UPGRADE, Server, eventually, frame, free_port, read_head, request
 
 ABI = int(re.search(r"#define WS_ABI_VERSION (\d+)", (TOP / "include/mod_websocket/handler_abi.h").read_text())[1])
 
@@ -455,10 +455,12 @@ def test_max_resident_0_keeps_every_thread_for_http_and_lets_detached_sockets_be
 def test_drain_timeout_is_in_seconds_unless_it_says_otherwise():
     with Server("WebSocketDrainTimeout 1\nWebSocketDrainTimeout 600ms\n" + ECHO) as server:
         clients = [server.websocket() for _ in range(12)]
+        old = set(server.children())
         server.process.send_signal(signal.SIGUSR1)
         for client in clients:  # over 600 s, most would be told too late for the harness
             assert client.read_close()[0] == 1001
             client.connection.close()
+        eventually(lambda: set(server.listening_children()) - old, "no new child")
 
 
 def test_a_server_without_websockets_is_told_nothing_of_room_for_them(plain_server):

@@ -191,8 +191,10 @@ class Storm:
         if self.watched.pop(connection, None):
             self.selector.unregister(connection)
 
-    def run(self, until):
+    def run(self, until, what):
+        end_s = time.monotonic() + LIMIT_S
         while not until():
+            assert time.monotonic() < end_s, f"{what}, and clients go on"
             for key, _ in self.selector.select(0.1):
                 self.resume(key.data)
             now_s = time.monotonic()
@@ -218,17 +220,17 @@ def storm(mpm, tls, seconds):
         parent, child = descriptors(server.process.pid), max(server.descriptors_by_child().values())
         storm = Storm(server, CLIENTS)
         try:
-            storm.run(lambda: all(client.is_open for client in storm.clients))
+            storm.run(lambda: all(client.is_open for client in storm.clients), "some are never open")
             restarts, end_s = 0, time.monotonic() + seconds
             while time.monotonic() < end_s:
                 old = set(server.children())
                 server.process.send_signal(signal.SIGUSR1)
                 restarts += 1
                 next_s = time.monotonic() + 1
-                storm.run(lambda: time.monotonic() >= next_s)
-            storm.run(lambda: not old & set(server.children()))
+                storm.run(lambda: time.monotonic() >= next_s, "a second does not pass")
+            storm.run(lambda: not old & set(server.children()), "old children stay")
             storm.over = True
-            storm.run(lambda: not storm.waiting)
+            storm.run(lambda: not storm.waiting, "some never leave")
         finally:
             storm.close()
         print(f"{mpm}: {restarts} restarts, {sum(c.echoes for c in storm.clients)} echoes, {sum(c.goodbyes for c in storm.clients)} goodbyes")
