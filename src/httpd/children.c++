@@ -16,6 +16,7 @@ namespace {
 struct Row {
   std::atomic<pid_t> child;  // 0: free
   std::atomic<int> open, resident;
+  std::atomic<bool> leaves;
 };
 
 // The name changes with the layout: after a graceful restart with a newer module, children of both
@@ -72,6 +73,7 @@ void enter_children_table(int websockets, int resident, bool in_all) {
     if (before && !has_ended(before)) continue;
     if (!row.child.compare_exchange_strong(before, getpid())) continue;
     row.open = row.resident = 0;
+    row.leaves = false;
     own = &row;
     return;
   }
@@ -101,6 +103,20 @@ ResidentPlace::ResidentPlace() {
 }
 
 ResidentPlace::~ResidentPlace() { own->resident--; }
+
+void leave_service() { own->leaves = true; }
+
+bool somebody_serves() {
+  for (size_t i = 0; table && i < table->size; i++)
+    if (table->rows[i].child && !table->rows[i].leaves) return true;
+  return !table;
+}
+
+pid_t first_to_leave() {
+  for (size_t i = 0; table && i < table->size; i++)
+    if (table->rows[i].child && table->rows[i].leaves) return table->rows[i].child;
+  return 0;
+}
 
 unsigned open_here() { return unsigned(own->open); }
 

@@ -37,6 +37,13 @@ class ResidentPlace {
   ResidentPlace& operator=(const ResidentPlace&) = delete;
 };
 
+// This child takes no new connections any more.
+void leave_service();
+// Whether any child takes new connections.
+bool somebody_serves();
+// Of the children that leave, the one that is to make room if that is needed; 0: none leaves.
+pid_t first_to_leave();
+
 // WebSockets of this child, those in the making too.
 unsigned open_here();
 

@@ -1,5 +1,6 @@
 #include "src/httpd/config.h"
 
+#include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <unistd.h>
@@ -149,7 +150,8 @@ const char* set_drain_timeout(cmd_parms* cmd, void*, const char* text) {
   if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
   apr_interval_time_t timeout;
   constexpr apr_interval_time_t kLongest = apr_time_from_sec(24 * 60 * 60);
-  if (ap_timeout_parameter_parse(text, &timeout, "s") || timeout < 0 || timeout > kLongest)
+  if (!apr_isdigit(*text) || ap_timeout_parameter_parse(text, &timeout, "s") || timeout < 0 ||
+      timeout > kLongest)
     return apr_psprintf(
         cmd->pool,
         "WebSocketDrainTimeout: \"%s\" is not a time from 0 to a day, such as 30, 500ms "

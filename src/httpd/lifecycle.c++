@@ -23,6 +23,7 @@
 #include <system_error>
 #include <thread>
 
+#include "src/base/clock.h"
 #include "src/httpd/children.h"
 #include "src/httpd/config.h"
 #include "src/httpd/log.h"
@@ -125,17 +126,37 @@ void drain_all(bool stops) {
 
 int running_generation() { return ap_scoreboard_image->global->running_generation; }
 
-// A child that leaves may keep its place on the scoreboard (event MPM). Whether that keeps every
+bool is_event_mpm() { return !strcmp(ap_show_mpm(), "event"); }
+
+// A child that leaves keeps its place on the scoreboard of the event MPM. Whether that keeps every
 // child of the running generation from starting.
 bool new_generation_waits() {
   int running = running_generation(), places = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
-  if (running == child->generation) return false;
+  if (running == child->generation || !is_event_mpm()) return false;
   for (int i = 0; i < places; i++) {
     const process_score& place = ap_scoreboard_image->parent[i];
     if (!place.pid || place.generation == running) return false;
   }
   return true;
 }
+
+// Whether this child has to make room at once: its place, whatever counts as one for the MPM, is
+// what a child that serves new clients lacks.
+class Need {
+ public:
+  bool to_make_room() {
+    if (new_generation_waits()) return true;
+    pid_t first = first_to_leave();
+    if (first != first_ || somebody_serves()) since_ms_ = monotonic_ms();
+    first_ = first;
+    return first == getpid() && monotonic_ms() - since_ms_ > kPatience_ms;
+  }
+
+ private:
+  static constexpr uint64_t kPatience_ms = 2500;  // a new child may be on its way
+  uint64_t since_ms_ = monotonic_ms();
+  pid_t first_ = 0;
+};
 
 // The threaded MPMs wake their main thread by a signal to their own process, which means nothing.
 void sound_alarm(int, siginfo_t* signal, void*) {
@@ -168,17 +189,14 @@ bool alarm_sounds(int wait_ms) {
 template <class Finished>
 void see_out(Finished finished) {
   constexpr int kLook_ms = 100;
-  bool hurried = false;
+  Need need;
   while (!finished()) {
     if (alarm_sounds(kLook_ms)) return stop_all(kStopGrace_ms);
     bool stops = parent_stops();
     if (!child->draining &&
         (stops || running_generation() != child->generation || getppid() != child->parent))
       drain_all(stops);
-    if (child->draining && !hurried && new_generation_waits()) {
-      hurried = true;
-      stop_all(kStopGrace_ms);
-    }
+    if (need.to_make_room()) return stop_all(kStopGrace_ms);
   }
 }
 
@@ -286,17 +304,17 @@ int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
   long children = mpm_number(AP_MPMQ_MAX_DAEMONS), places = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
   long each = descriptors_for_websockets(), wanted = server_config().max_websockets;
   if (each == INT_MAX) return OK;
-  ap_log_error(
-      APLOG_MARK, APLOG_NOTICE, 0, s,
-      "room for %ld WebSockets: %ld in each of %ld child processes, by their descriptor limit",
-      each * children, each, children);
+  ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+               "room for %ld WebSockets: %ld in each of up to %ld child processes, by their "
+               "descriptor limit",
+               each * children, each, children);
   if (wanted && wanted > each * children)
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                  "WebSocketMaxConnections %ld cannot be reached: the descriptor limit has room for "
                  "%ld; raise it "
                  "(ulimit -n) or MaxRequestWorkers",
                  wanted, each * children);
-  if (!strcmp(ap_show_mpm(), "event") && places < 2 * children)
+  if (is_event_mpm() && places <= children)
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                  "ServerLimit %ld leaves children that drain no room beside %ld new ones, so their "
                  "WebSockets may be "
@@ -306,24 +324,26 @@ int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
 }
 
 void start_child(apr_pool_t* pchild, server_rec*) {
-  if (!server_config().serves_websockets) return;
-  child = new Child(server_config());
-  child->threaded = mpm_number(AP_MPMQ_IS_THREADED) != AP_MPMQ_NOT_SUPPORTED;
+  const ServerConfig& config = server_config();
+  bool threaded = mpm_number(AP_MPMQ_IS_THREADED) != AP_MPMQ_NOT_SUPPORTED;
+  int workers = mpm_number(threaded ? AP_MPMQ_MAX_THREADS : AP_MPMQ_MAX_DAEMONS);
+  enter_children_table(config.max_websockets ? config.max_websockets : INT_MAX,
+                       config.max_resident < 0 ? std::max(1, workers / 2) : config.max_resident,
+                       !threaded);
+  if (!config.serves_websockets) return;
+  child = new Child(config);
+  child->threaded = threaded;
   child->descriptors = descriptors_for_websockets();
   child->generation = mpm_number(AP_MPMQ_GENERATION);
   child->parent = getppid();
   child->pid_file = ap_runtime_dir_relative(pchild, ap_pid_fname);
-  int workers = mpm_number(child->threaded ? AP_MPMQ_MAX_THREADS : AP_MPMQ_MAX_DAEMONS);
-  const ServerConfig& config = child->config;
-  enter_children_table(config.max_websockets ? config.max_websockets : INT_MAX,
-                       config.max_resident < 0 ? std::max(1, workers / 2) : config.max_resident,
-                       !child->threaded);
   ending_signals();
   apr_pool_cleanup_register(pchild, nullptr, end_child, apr_pool_cleanup_null);
 }
 
-// Prefork's ends right after it with end_child, which knows more.
+// Prefork goes on with end_child at once, which knows more.
 void child_is_stopping(apr_pool_t*, int graceful) {
+  leave_service();
   if (!child || !child->threaded) return;
   if (!graceful) return stop_all(kStopGrace_ms);
   listen_for_alarm();

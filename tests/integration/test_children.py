@@ -1,6 +1,7 @@
 """What a child process means to the others: crashes, limits that hold for all of them, new handlers and directives after a restart."""
 
 import os
+import select
 import shutil
 import signal
 
@@ -125,6 +126,38 @@ def test_a_full_scoreboard_does_not_keep_a_new_generation_from_starting():
             client.close()
 
 
+def test_processes_that_drain_give_up_the_last_place():
+    """Each of prefork's counts for MaxRequestWorkers."""
+    config = "MaxRequestWorkers 4\nServerLimit 16\nStartServers 4\nWebSocketDrainTimeout 10min\n" + ECHO
+    with Server(config, mpm="prefork") as server:
+        server.expect(r"AH00161: server reached MaxRequestWorkers")
+        clients = []
+        def all_children_have_one():
+            clients.append(server.websocket())
+            return len({child_of(server, client) for client in clients}) == 4
+        eventually(all_children_have_one, "some children get no client")
+        old = set(server.children())
+        server.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: set(server.children()) - old, "no child of the new generation")
+        assert server.http("/index.html")[0] == 200
+
+
+def test_children_that_are_retired_give_up_the_last_place(mpm):
+    config = "MaxConnectionsPerChild 6\nServerLimit 2\nMaxRequestWorkers {}\nStartServers 1\n".format(2 if mpm == "prefork" else 8) + ECHO
+    with Server(config, mpm=mpm, threads=4) as server:
+        server.expect(r"ServerLimit 2 leaves", r"AH03490: scoreboard is full", r"AH00161: server reached MaxRequestWorkers",
+                      r"AH00484: server reached MaxRequestWorkers", r"AH00288: scoreboard is full")
+        clients = []
+        for _ in range(5):  # each child serves a few, and stays for their sake
+            clients.append(server.websocket())
+            for _ in range(3):
+                assert server.http("/index.html")[0] == 200
+        cut = [client for client in clients if select.select([client.connection], [], [], 0)[0]]
+        assert cut and len(cut) < len(clients)
+        for client in cut:
+            assert client.read_close()[0] == 1001
+
+
 @pytest.mark.parametrize("mooring", ["detached", "resident"])
 def test_graceful_stop_drains_within_its_time(mpm, mooring):
     config = "WebSocketDrainTimeout 10min\nGracefulShutdownTimeout 4\n" + ("WebSocketDetach off\n" if mooring == "resident" else "")
@@ -205,5 +238,5 @@ def test_startup_says_how_many_sockets_there_can_be():
     with Server("WebSocketMaxConnections 100000\nThreadsPerChild 4\nMaxRequestWorkers 8\nServerLimit 4\n" + ECHO, descriptors=400) as server:
         server.expect(r"WebSocketMaxConnections 100000 cannot be reached: the descriptor limit has room for \d+")
         # 400 less a reserve of 64 and two for each of four threads, times two children.
-        assert "room for 656 WebSockets: 328 in each of 2 child processes" in server.error_log()
+        assert "room for 656 WebSockets: 328 in each of up to 2 child processes" in server.error_log()
         assert "has room for 656" in server.error_log()

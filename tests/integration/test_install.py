@@ -180,7 +180,7 @@ def test_httpd_runs_with_the_installed_configuration(tmp_path, sysconf):
     config = httpd_configuration(tmp_path, port, [
         load, f"Include {sysconf}/mods-available/websocket.conf",
         f"WebSocketHandlerPath {tmp_path}{values['handlerdir']}",
-        "<Location /echo>", "WebSocketHandler echo", "</Location>"])
+        "<Location /echo>", "WebSocketHandler echo", "</Location>", "ServerLimit 64"])
     with Served([values["HTTPD"], "-f", config, "-DFOREGROUND"], port):
         assert handshake(port, "/echo") == 101
         assert handshake(port, "/other") == 404

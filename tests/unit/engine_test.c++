@@ -29,12 +29,12 @@ class Echo final : public Endpoint {
 
 class SocketClient {
  public:
-  SocketClient(Engine& engine, Echo& echo, std::string_view early = "") {
+  SocketClient(Engine& engine, Endpoint& endpoint, std::string_view early = "") {
     int ends[2];
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     descriptor_ = ends[0];
     engine.next_loop().any_thread_adopt(
-        std::make_unique<Connection>(std::make_unique<SocketTransport>(ends[1]), echo, 1 << 20,
+        std::make_unique<Connection>(std::make_unique<SocketTransport>(ends[1]), endpoint, 1 << 20,
                                      nullptr),
         {early.begin(), early.end()});
   }
@@ -218,6 +218,192 @@ TEST(Engine, StopsWhileClientsKeepComing) {
   EXPECT_TRUE(engine.join(10'000));
   EXPECT_EQ(echo.opened, 150);
   EXPECT_EQ(echo.closed, 150);
+}
+
+// ---- Asked before it starts ---------------------------------------------------------------------
+
+TEST(Engine, AStopBeforeTheStartHoldsForLoopsThatStartLater) {
+  Engine engine(3);
+  engine.stop(kCloseGoingAway, 60'000);
+  engine.start();
+  Echo echo;
+  for (int i = 0; i < 6; i++) {
+    SocketClient client(engine, echo, text("early"));
+    client.receive(2);
+    EXPECT_EQ(frames_of(client.wire), (Events{"text early", "close 1001"}));
+    client.send(close_frame(1001));
+    client.receive_to_end();
+  }
+  EXPECT_TRUE(engine.join(10'000));
+  EXPECT_EQ(echo.closed, 6);
+}
+
+TEST(Engine, ADrainBeforeTheStartHoldsForLoopsThatStartLater) {
+  Engine engine(3);
+  engine.drain(kCloseServiceRestart, 3'600'000);
+  engine.start();
+  Echo echo;
+  for (int i = 0; i < 6; i++) {
+    SocketClient client(engine, echo, text("early"));
+    client.receive(2);
+    EXPECT_EQ(frames_of(client.wire), (Events{"text early", "close 1012"}));
+    client.send(close_frame(1012));
+    client.receive_to_end();
+  }
+  EXPECT_TRUE(engine.join(10'000));
+  EXPECT_EQ(echo.closed, 6);
+}
+
+TEST(Engine, AStopIsHeardWhileManyStartIt) {
+  for (int round = 0; round < 50; round++) {
+    Engine engine(2);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 3; t++) threads.emplace_back([&] { engine.start(); });
+    threads.emplace_back([&] { engine.stop(kCloseGoingAway, 60'000); });
+    for (std::thread& each : threads) each.join();
+    Echo echo;
+    for (int i = 0; i < 2; i++) {
+      SocketClient client(engine, echo);
+      client.receive(1);
+      ASSERT_EQ(frames_of(client.wire), (Events{"close 1001"}));
+      client.send(close_frame(1001));
+      client.receive_to_end();
+    }
+    EXPECT_TRUE(engine.join(10'000));
+  }
+}
+
+// ---- Draining -----------------------------------------------------------------------------------
+
+TEST(Engine, DrainsOnAllOfItsLoops) {
+  Engine engine(3);
+  engine.start();
+  Echo echo;
+  std::vector<std::unique_ptr<SocketClient>> clients;
+  for (int i = 0; i < 9; i++) {
+    clients.push_back(std::make_unique<SocketClient>(engine, echo, text("hello")));
+    clients.back()->receive(1);
+  }
+  engine.drain(kCloseServiceRestart, 30);
+  for (auto& each : clients) {
+    each->receive(2);
+    EXPECT_EQ(frames_of(each->wire), (Events{"text hello", "close 1012"}));
+    each->send(close_frame(1012));
+    each->receive_to_end();
+    each.reset();
+  }
+  EXPECT_TRUE(engine.join(10'000));
+  EXPECT_EQ(echo.closed, 9);
+}
+
+TEST(Engine, AStopEndsADrain) {
+  Engine engine(2);
+  engine.start();
+  Echo echo;
+  std::vector<std::unique_ptr<SocketClient>> clients;
+  for (int i = 0; i < 8; i++) {
+    clients.push_back(std::make_unique<SocketClient>(engine, echo, text("hello")));
+    clients.back()->receive(1);
+  }
+  engine.drain(kCloseServiceRestart, 24 * 3'600'000);
+  engine.stop(kCloseGoingAway, 0);
+  EXPECT_TRUE(engine.join(10'000));  // though nobody answers
+  EXPECT_EQ(echo.closed, 8);
+}
+
+// ---- Waiting for its threads --------------------------------------------------------------------
+
+class Blocks final : public Endpoint {
+ public:
+  void on_open(Connection&) noexcept override {}
+  void on_message(Connection&, Opcode, Bytes) noexcept override {
+    entered = true;
+    entered.notify_one();
+    released.wait(false);
+  }
+  void on_close(Connection&, uint16_t, std::string_view, bool) noexcept override {}
+  std::atomic<bool> entered = false, released = false;
+};
+
+TEST(Engine, JoinGivesUpWhileAHandlerBlocksAndCanBeAskedAgain) {
+  Engine engine(2);
+  engine.start();
+  Blocks blocks;
+  SocketClient client(engine, blocks, text("hello"));
+  blocks.entered.wait(false);
+  engine.stop(kCloseGoingAway, 0);
+  EXPECT_FALSE(engine.join(0));
+  EXPECT_FALSE(engine.join(20));
+  blocks.released = true;
+  blocks.released.notify_one();
+  EXPECT_TRUE(engine.join(10'000));
+  EXPECT_TRUE(engine.join(0));
+}
+
+TEST(Engine, JoinGivesUpWhileAClientIsConnectedAndLeavesItServed) {
+  Engine engine(2);
+  engine.start();
+  Echo echo;
+  {
+    SocketClient client(engine, echo, text("one"));
+    client.receive(1);
+    EXPECT_FALSE(engine.join(0));
+    client.send(text("two"));
+    client.receive(2);
+    EXPECT_EQ(frames_of(client.wire), (Events{"text one", "text two"}));
+    client.send(close_frame(1000));
+    client.receive_to_end();
+  }
+  EXPECT_TRUE(engine.join(10'000));
+}
+
+// ---- Signals ------------------------------------------------------------------------------------
+
+std::atomic<int> signals_handled;
+
+TEST(SignalsBlocked, KeepsThemFromTheThreadWhileItLives) {
+  struct sigaction count {
+  }, before;
+  count.sa_handler = [](int) { signals_handled++; };
+  ASSERT_EQ(sigaction(SIGUSR1, &count, &before), 0);
+  signals_handled = 0;
+  {
+    SignalsBlocked outer;
+    {
+      SignalsBlocked inner;
+      raise(SIGUSR1);
+    }
+    EXPECT_EQ(signals_handled, 0);
+  }
+  EXPECT_EQ(signals_handled, 1);
+  sigaction(SIGUSR1, &before, nullptr);
+}
+
+TEST(SignalsBlocked, HoldsForThreadsThatAreMadeThenAndLeavesTheMaskAsItWas) {
+  auto mask_of_this_thread = [] {
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+    std::vector<int> blocked;
+    for (int each : {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGCHLD, SIGWINCH, SIGSEGV, SIGBUS,
+                     SIGFPE, SIGILL, SIGABRT})
+      if (sigismember(&mask, each)) blocked.push_back(each);
+    return blocked;
+  };
+  sigset_t one, before_all;
+  sigemptyset(&one);
+  sigaddset(&one, SIGUSR2);
+  pthread_sigmask(SIG_BLOCK, &one, &before_all);
+  auto before = mask_of_this_thread();
+  std::vector<int> in_thread;
+  {
+    SignalsBlocked blocked;
+    std::thread thread([&] { in_thread = mask_of_this_thread(); });
+    thread.join();
+  }
+  EXPECT_EQ(in_thread, (std::vector<int>{SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGCHLD,
+                                         SIGWINCH}));  // and none of its own faults
+  EXPECT_EQ(mask_of_this_thread(), before);
+  pthread_sigmask(SIG_SETMASK, &before_all, nullptr);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <thread>
+#include <utility>
 
 #include "tests/unit/engine_support.h"
 
@@ -56,15 +57,51 @@ TEST(LoopStop, ClosesThoseThatComeLaterToo) {
   EXPECT_EQ(second.client.frames(), (Events{"close 1001"}));
 }
 
-TEST(LoopStop, AsksOnlyOnce) {
+TEST(LoopStop, ALaterCallShortensTheGrace) {
+  Loop loop(4096);
+  std::vector<Peer> peers(3);
+  for (Peer& each : peers) adopt(loop, each.client, each.log);
+  loop.any_thread_stop(kCloseGoingAway, 60'000);
+  bool all_told = false;
+  run(loop, [&](int turn) {
+    if (turn != 10) return;
+    all_told = true;
+    for (Peer& each : peers) all_told &= each.client.has("close 1001") && !each.log.closed;
+    loop.any_thread_stop(kCloseInternalError, 0);
+  });
+  EXPECT_TRUE(all_told);
+  for (Peer& each : peers) {
+    each.log.expect_gone();
+    EXPECT_EQ(each.client.frames(), (Events{"close 1001"}));
+    EXPECT_EQ(each.log.events, (Events{"open", "close 1006"}));
+  }
+}
+
+TEST(LoopStop, ALaterCallDoesNotLengthenTheGrace) {
   Loop loop(4096);
   Peer peer;
-  behave(peer.client);
   adopt(loop, peer.client, peer.log);
-  loop.any_thread_stop(kCloseGoingAway, 60'000);
-  loop.any_thread_stop(kCloseInternalError, 0);
-  run(loop);
-  EXPECT_EQ(peer.log.events, (Events{"open", "close 1001, clean"}));
+  loop.any_thread_stop(kCloseGoingAway, 10);
+  bool again = false;
+  run(loop, [&](int) {
+    if (loop.stopping() && !std::exchange(again, true))
+      loop.any_thread_stop(kCloseGoingAway, 60'000);
+  });
+  EXPECT_TRUE(again);
+  EXPECT_EQ(peer.log.events, (Events{"open", "close 1006"}));
+}
+
+TEST(LoopStop, OfTwoCallsAtOnceTheShorterGraceHolds) {
+  for (bool shorter_first : {false, true}) {
+    Loop loop(4096);
+    Peer peer;
+    adopt(loop, peer.client, peer.log);
+    loop.any_thread_stop(kCloseGoingAway, shorter_first ? 0 : 60'000);
+    loop.any_thread_stop(kCloseGoingAway, shorter_first ? 60'000 : 0);
+    run(loop);
+    EXPECT_EQ(peer.log.events, (Events{"open", "close 1006"}));
+    EXPECT_EQ(peer.client.frames(), (Events{"close 1001"}));
+  }
 }
 
 TEST(LoopStop, LeavesNobodyBehindAfterTheGraceInWhateverPhase) {
@@ -112,10 +149,14 @@ TEST(LoopStop, OfNewcomersThatFailAtOnceLeavesNothing) {
   other.log.expect_gone();
 }
 
-TEST(LoopStop, WhenADescriptorIsReadable) {
+TEST(LoopRun, CallsWhenADescriptorBecomesReadable) {
   Loop loop(4096);
   int event = eventfd(0, EFD_CLOEXEC);
-  loop.stop_when_readable(event, 4321, 60'000);
+  int calls = 0;
+  EXPECT_TRUE(loop.when_readable(event, [&] {
+    calls++;
+    loop.any_thread_stop(4321, 60'000);
+  }));
   Peer peer;
   behave(peer.client);
   adopt(loop, peer.client, peer.log);
@@ -125,6 +166,7 @@ TEST(LoopStop, WhenADescriptorIsReadable) {
       ASSERT_EQ(write(event, &one, sizeof one), ssize_t(sizeof one));
     }
   });
+  EXPECT_EQ(calls, 1);
   uint64_t still_there = 0;
   EXPECT_EQ(read(event, &still_there, sizeof still_there), ssize_t(sizeof still_there));
   close(event);

@@ -211,5 +211,33 @@ TEST(SessionLimit, OfZeroLeavesEmptyMessages) {
   EXPECT_EQ(events_of(text("") + binary(""), {.limit = 0}), (Events{"text", "binary"}));
 }
 
+TEST(SessionInMessage, IsTrueBetweenTheFirstByteAndTheLast) {
+  for (const std::string& stream :
+       {text("hello"), text(""), binary(std::string(300, 'x')), ping("are you there"),
+        text("ab", more) + ping("between") + continuation("", more) + continuation("cd")}) {
+    Session session(1 << 20);
+    Recorder host;
+    EXPECT_FALSE(session.in_message());
+    for (size_t i = 0; i < stream.size(); i++) {
+      receive(session, host, std::string_view(stream).substr(i, 1));
+      EXPECT_EQ(session.in_message(), i + 1 < stream.size()) << i << " of " << readable(stream);
+    }
+    receive(session, host, stream);
+    EXPECT_FALSE(session.in_message());
+  }
+}
+
+TEST(SessionInMessage, IsFalseOnceItHasEnded) {
+  for (const std::string& last : {close_frame(1000), from_hex("c180 00000000")}) {
+    Session session(1 << 20);
+    Recorder host;
+    receive(session, host, text("half", more));
+    EXPECT_TRUE(session.in_message());
+    receive(session, host, last);
+    EXPECT_TRUE(session.ended());
+    EXPECT_FALSE(session.in_message());
+  }
+}
+
 }  // namespace
 }  // namespace mws::test
