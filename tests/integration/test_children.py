@@ -153,7 +153,7 @@ def test_children_that_are_retired_give_up_the_last_place(mpm):
             for _ in range(3):
                 assert server.http("/index.html")[0] == 200
         cut = [client for client in clients if select.select([client.connection], [], [], 0)[0]]
-        assert cut and len(cut) < len(clients)
+        assert (cut or mpm == "worker") and len(cut) < len(clients)  # worker gives a place to the next child
         for client in cut:
             assert client.read_close()[0] == 1001
 
