@@ -70,6 +70,16 @@ def test_a_child_that_dies_takes_only_its_own_sockets(mpm, tls, how, handlers):
         assert server.http("/index.html")[0] == 200
 
 
+def test_a_handler_that_never_returns_does_not_hold_a_stop(mpm, handlers):
+    with Server(REPORT.format(handlers), mpm=mpm, log_level="warn websocket:info") as server:
+        server.expect(r"report\.so", r"a handler does not return; the child ends without it")
+        with server.websocket("/report?stuck") as client:
+            client.send_text("block")
+            eventually(lambda: "stuck: message block" in server.error_log(), "the message does not arrive")
+            server.stop()
+            assert "AH00045" not in server.error_log(), "the child had to be killed"
+
+
 def test_a_graceful_restart_brings_a_new_handler_and_new_directives(mpm, handlers):
     config = """
 WebSocketDrainTimeout 30

@@ -9,6 +9,7 @@
 // A message is a command (see message()); any other comes back as "got TEXT". A handshake is told
 // by request headers what to do.
 #include <mod_websocket/handler.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <csignal>
@@ -56,6 +57,7 @@ struct Report : websocket::Handler {
     else if (text == "params") connection.send_text(all_params());
     else if (text == "count") connection.send_text(std::to_string(state.messages));
     else if (text == "tls") connection.send_text(tls(connection));
+    else if (text == "block") pause();  // for ever, as a loop's thread gets no signals
     else if (text == "crash") raise(SIGSEGV);
     else if (text == "throw") throw std::runtime_error("thrown in message");
     else if (text == "throw no exception") throw 7;
