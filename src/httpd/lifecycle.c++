@@ -202,6 +202,13 @@ void see_out(Finished finished) {
 
 bool all_left() { return !open_here(); }
 
+// Prefork goes by the scoreboard, on which the process would still stand as one that is free.
+void show_on_scoreboard() {
+  for (int i = 0; i < mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS); i++)
+    if (ap_scoreboard_image->parent[i].pid == getpid())
+      ap_update_child_status_from_indexes(i, 0, SERVER_GRACEFUL, nullptr);
+}
+
 // Prefork: why the child ends shows in what is blocked, as its cleanups may run in the handler of
 // the signal.
 bool told_to_stop_at_once() {
@@ -218,7 +225,10 @@ apr_status_t end_child(void*) {
   }
   if (child->threaded ? !child->stopping : !told_to_stop_at_once()) {
     listen_for_alarm();
-    if (!child->threaded) ap_close_listeners();  // as the other MPMs have done
+    if (!child->threaded) {  // what other MPMs have done
+      ap_close_listeners();
+      show_on_scoreboard();
+    }
     see_out(all_left);
   }
   stop_all(kStopGrace_ms);
