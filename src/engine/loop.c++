@@ -106,7 +106,11 @@ void Loop::any_thread_post_mail(std::unique_ptr<Mail> mail) {
 }
 
 void Loop::any_thread_stop(uint16_t close_code, uint64_t grace_ms) {
-  stop_asked_ = uint64_t(close_code) << 32 | std::min<uint64_t>(grace_ms, UINT32_MAX);
+  uint64_t asked = uint64_t(close_code) << 32 | std::min<uint64_t>(grace_ms, UINT32_MAX);
+  uint64_t before = stop_asked_;
+  while (!(before && uint32_t(before) <= uint32_t(asked)) &&
+         !stop_asked_.compare_exchange_weak(before, asked)) {
+  }
   wake();
 }
 

@@ -56,7 +56,9 @@ void TlsTransport::take_over(std::vector<uint8_t> received, bool client_closed) 
   SSL_set_bio(session, bio, bio);
   SSL_set_shutdown(session, client_closed ? SSL_RECEIVED_SHUTDOWN : 0);
   SSL_set_mode(session, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
+                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  // One read ends behind a message of TLS's own, so that a client cannot hold the thread with them.
+  SSL_clear_mode(session, SSL_MODE_AUTO_RETRY);
   SSL_set_options(session, SSL_OP_NO_RENEGOTIATION);
 #ifdef SSL_OP_IGNORE_UNEXPECTED_EOF
   SSL_clear_options(session, SSL_OP_IGNORE_UNEXPECTED_EOF);
@@ -72,19 +74,22 @@ IoResult TlsTransport::read(MutableBytes into) {
   size_t size = 0;
   int got = 1;
   would_block_ = false;
-  while (got > 0 && size < into.size() && (!size || SSL_has_pending(session_.get()))) {
+  if (ERR_peek_error()) ERR_clear_error();  // of somebody else on this thread
+  while (got > 0 && size < into.size() && (!size || holds_bytes())) {
     int room = int(std::min<size_t>(into.size() - size, INT_MAX));
     got = SSL_read(session_.get(), into.data() + size, room);
     if (got > 0) size += size_t(got);
   }
   // Reading may write: the answer to a key update.
-  if (failed_ || (gathered.size && !send_gathered({}))) return {IoResult::failed};
+  if (!send_gathered({})) return {IoResult::failed};
   if (got <= 0 && would_block_) return {size ? IoResult::done : IoResult::again, size};
-  // Behind bytes, an end or an error shows again on the next read.
-  if (size) return {IoResult::done, size, got <= 0 || SSL_has_pending(session_.get())};
-  bool ended = SSL_get_error(session_.get(), got) == SSL_ERROR_ZERO_RETURN;
+  // Behind bytes, an end or an error shows again on the next read. Behind a message of TLS's own
+  // there may be more, once others have had their turn.
+  bool own_message = got <= 0 && BIO_should_retry(SSL_get_rbio(session_.get()));
+  if (size || own_message) return {IoResult::done, size, got <= 0 || holds_bytes()};
+  bool closed = SSL_get_error(session_.get(), got) == SSL_ERROR_ZERO_RETURN;
   ERR_clear_error();
-  return {ended ? IoResult::end : IoResult::failed};
+  return {closed ? IoResult::end : IoResult::failed};
 }
 
 // Behind close_notify only the end of the stream matters.
@@ -136,7 +141,7 @@ IoResult TlsTransport::write(std::span<const iovec> pieces) {
     }
   }
   last_ = false;
-  if (failed_ || (gathered.size && !send_gathered({}))) return {IoResult::failed};
+  if (!send_gathered({})) return {IoResult::failed};
   return {taken || unsent_ < before ? IoResult::done : IoResult::again, taken};
 }
 
@@ -158,6 +163,7 @@ int TlsTransport::bio_write(BIO* bio, const char* from, int size) {
 bool TlsTransport::send_gathered(Bytes last) {
   iovec pieces[] = {{gathered.bytes, gathered.size},
                     {const_cast<uint8_t*>(last.data()), last.size()}};
+  if (!gathered.size && last.empty()) return !failed_;
   size_t sent = unsent_ || failed_ ? 0 : send_now(pieces);
   for (const iovec& piece : pieces) {
     Bytes bytes(static_cast<const uint8_t*>(piece.iov_base), piece.iov_len);
@@ -172,6 +178,10 @@ bool TlsTransport::send_gathered(Bytes last) {
 void TlsTransport::keep(Bytes bytes) {
   if (bytes.empty() || failed_) return;
   try {
+    if (kept_sent_ >= kept_.size() / 2) {
+      kept_.erase(kept_.begin(), kept_.begin() + ptrdiff_t(kept_sent_));
+      kept_sent_ = 0;
+    }
     kept_.insert(kept_.end(), bytes.begin(), bytes.end());
   } catch (const std::bad_alloc&) {
     failed_ = true;

@@ -45,6 +45,9 @@ class TlsTransport : public Transport {
   static const BIO_METHOD* bio_method();
   static int bio_read(BIO* bio, char* into, int size);
   static int bio_write(BIO* bio, const char* from, int size);
+  bool holds_bytes() const {
+    return SSL_has_pending(session_.get()) || received_read_ < received_.size();
+  }
   IoResult read_end();
   bool send_gathered(Bytes last);
   bool send_unsent();

@@ -12,7 +12,7 @@ namespace mws {
 
 struct IoResult {
   enum Kind {
-    done,    // size bytes went through, at least one; a write also if it sent on what was unsent
+    done,    // size bytes went through; none if only unsent ones did, or only TLS's own were read
     again,   // nothing now: wait for the descriptor
     end,     // read: the client sends no more
     failed,  // the connection is gone

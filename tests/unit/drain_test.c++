@@ -296,6 +296,7 @@ TEST_F(DrainTest, GoesOnWhoeverLeavesWhenever) {
         behave(client);
         client.on_received = [&, answer = client.on_received] {
           answer();
+          EXPECT_FALSE(each_loop.stopping());
           if (++closed == after) peers[leaver].client.breaks();
         };
         adopt(each_loop, client, peers[i].log);
@@ -316,8 +317,13 @@ TEST_F(DrainTest, GoesOnWhenAllButOneLeaveBeforeTheirTurns) {
     SCOPED_TRACE(stays);
     Loop each_loop(4096);
     std::vector<Peer> peers(4);
+    bool stopped = false;
     for (Peer& each : peers) {
       behave(each.client);
+      each.client.on_received = [&, answer = each.client.on_received] {
+        answer();
+        stopped |= each_loop.stopping();
+      };
       adopt(each_loop, each.client, each.log);
     }
     each_loop.any_thread_drain(kCode, 100);
@@ -328,6 +334,7 @@ TEST_F(DrainTest, GoesOnWhenAllButOneLeaveBeforeTheirTurns) {
     run(each_loop);
     for (Peer& each : peers) each.log.expect_gone();
     expect_closed_with(peers[stays], kCode);
+    EXPECT_FALSE(stopped);  // its turn came before that
   }
 }
 
@@ -381,6 +388,22 @@ TEST_F(DrainTest, AStopEndsIt) {
   EXPECT_GE(stopped, 4u);  // the first turn may have come at once
 }
 
+TEST_F(DrainTest, ThatAStopEndedDoesNotComeToItsOwnEnd) {
+  Peer silent, late;
+  adopt(loop, silent.client, silent.log);
+  uint64_t end_ms = monotonic_ms() + 20;
+  loop.any_thread_drain(kCode, 10);
+  loop.any_thread_stop(kCloseGoingAway, 60'000);
+  int turns_since = 0;
+  run(loop, [&](int) {
+    if (monotonic_ms() > end_ms && ++turns_since == 5) silent.client.breaks();
+  });
+  behave(late.client);
+  adopt(loop, late.client, late.log);
+  run(loop);
+  expect_closed_with(late, kCloseGoingAway);
+}
+
 TEST_F(DrainTest, ASecondOneIsNotHeard) {
   std::vector<Peer> peers(5);
   for (Peer& each : peers) {
@@ -408,17 +431,17 @@ TEST_F(DrainTest, ASecondOneIsNotHeard) {
 }
 
 TEST_F(DrainTest, AfterAStopIsNotHeard) {
-  Peer first, late;
-  behave(first.client);
-  behave(late.client);
+  Peer first, late, latest;
+  for (Peer* each : {&first, &late, &latest}) behave(each->client);
   adopt(loop, first.client, first.log);
   loop.any_thread_stop(kCloseGoingAway, 60'000);
   run(loop);
   loop.any_thread_drain(kCode, 0);
   adopt(loop, late.client, late.log);
   run(loop);
-  expect_closed_with(first, kCloseGoingAway);
-  expect_closed_with(late, kCloseGoingAway);
+  adopt(loop, latest.client, latest.log);
+  run(loop);
+  for (Peer* each : {&first, &late, &latest}) expect_closed_with(*each, kCloseGoingAway);
 }
 
 }  // namespace
