@@ -106,6 +106,12 @@ ResidentPlace::~ResidentPlace() { own->resident--; }
 
 void leave_service() { own->leaves = true; }
 
+int children_alive() {
+  int alive = 0;
+  for (size_t i = 0; table && i < table->size; i++) alive += table->rows[i].child != 0;
+  return alive;
+}
+
 bool somebody_serves() {
   for (size_t i = 0; table && i < table->size; i++)
     if (table->rows[i].child && !table->rows[i].leaves) return true;

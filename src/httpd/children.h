@@ -39,7 +39,8 @@ class ResidentPlace {
 
 // This child takes no new connections any more.
 void leave_service();
-// Whether any child takes new connections.
+// Children there are, and whether any of them takes new connections.
+int children_alive();
 bool somebody_serves();
 // Of the children that leave, the one that is to make room if that is needed; 0: none leaves.
 pid_t first_to_leave();

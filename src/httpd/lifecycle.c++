@@ -140,20 +140,22 @@ bool new_generation_waits() {
   return true;
 }
 
-// Whether this child has to make room at once: its place, whatever counts as one for the MPM, is
-// what a child that serves new clients lacks.
+// Whether this child has to make room at once: there are as many children as there may be, and for
+// some time none of them has been one that serves new clients.
 class Need {
  public:
   bool to_make_room() {
     if (new_generation_waits()) return true;
     pid_t first = first_to_leave();
-    if (first != first_ || somebody_serves()) since_ms_ = monotonic_ms();
+    if (first != first_ || somebody_serves() || children_alive() < most_)
+      since_ms_ = monotonic_ms();
     first_ = first;
     return first == getpid() && monotonic_ms() - since_ms_ > kPatience_ms;
   }
 
  private:
   static constexpr uint64_t kPatience_ms = 2500;  // a new child may be on its way
+  const int most_ = mpm_number(child->threaded ? AP_MPMQ_HARD_LIMIT_DAEMONS : AP_MPMQ_MAX_DAEMONS);
   uint64_t since_ms_ = monotonic_ms();
   pid_t first_ = 0;
 };
