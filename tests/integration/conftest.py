@@ -1,3 +1,4 @@
+import fcntl
 import os
 import pathlib
 import shlex
@@ -18,6 +19,8 @@ def handlers():
     """The folder that the handlers made for these tests (handlers/*.c++) are compiled into."""
     folder = BUILD / "tests/integration-handlers"
     folder.mkdir(parents=True, exist_ok=True)
+    lock = open(folder / "lock", "w")  # of all processes that run tests
+    fcntl.flock(lock, fcntl.LOCK_EX)
     headers = list((TOP / "include/mod_websocket").iterdir())
     for source in (TOP / "tests/integration/handlers").glob("*.c++"):
         made = folder / (source.stem + ".so")
@@ -29,4 +32,5 @@ def handlers():
                        cwd=TOP, check=True)
         new.chmod(0o755)
         new.rename(made)
+    lock.close()
     return folder

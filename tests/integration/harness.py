@@ -6,6 +6,7 @@ ends a connection.
 """
 
 import base64
+import itertools
 import os
 import pathlib
 import re
@@ -58,10 +59,19 @@ HTTPD = configured("HTTPD")
 MODULES = pathlib.Path(subprocess.check_output([configured("APXS"), "-q", "LIBEXECDIR"], text=True).strip())
 
 
+# Below the ports that clients get from the system, and each process that runs tests has its own.
+PORTS = itertools.cycle(range(12000 + 2500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
+                              14500 + 2500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])))
+
+
 def free_port(host="127.0.0.1"):
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    for port in PORTS:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            try:
+                probe.bind((host, port))
+                return port
+            except OSError:
+                pass  # somebody else's, or still in TIME_WAIT
 
 
 def eventually(condition, what, limit_s=LIMIT_S):
