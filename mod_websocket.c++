@@ -7,6 +7,7 @@
 #include <http_request.h>
 #include <mpm_common.h>
 
+#include "src/httpd/capacity.h"
 #include "src/httpd/config.h"
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"

@@ -17,7 +17,8 @@
  * connection; handshake runs on a thread of the HTTP server, several at a time, and may block;
  * open, message and close run on the thread of the event loop that owns the connection: one at a
  * time for a connection, but for different connections at the same time (several loops, and
- * connections over HTTP/2 that have a loop each), so what connections share needs a lock.
+ * connections that stay on a thread of the HTTP server, which have a loop each), so what
+ * connections share needs a lock.
  * They must not block. Functions of the host that take a ws_connection may be called only from that
  * connection's own open, message and close, functions that take a ws_request only during handshake.
  *
@@ -75,11 +76,10 @@ typedef enum ws_fact {
   WS_REMOTE_ADDRESS = 4, /* of the client, numeric; mod_remoteip's where in use */
   WS_SUBPROTOCOL = 5,    /* the accepted one; nothing without */
   /* Of the TLS that the client speaks with this server; nothing without TLS. */
-  WS_TLS_VERSION = 6,     /* "TLSv1.3" */
-  WS_TLS_CIPHER = 7,      /* OpenSSL's name: "TLS_AES_256_GCM_SHA384" */
-  WS_TLS_SERVER_NAME = 8, /* that the client asked for (SNI); nothing if for none */
-  WS_TLS_CLIENT_SUBJECT =
-      9 /* of its certificate, RFC 2253: "CN=alice,O=Example"; nothing if none */
+  WS_TLS_VERSION = 6,       /* "TLSv1.3" */
+  WS_TLS_CIPHER = 7,        /* OpenSSL's name: "TLS_AES_256_GCM_SHA384" */
+  WS_TLS_SERVER_NAME = 8,   /* that the client asked for (SNI); nothing if for none */
+  WS_TLS_CLIENT_SUBJECT = 9 /* of its certificate: "CN=alice,O=Example"; nothing without */
 } ws_fact;
 
 /* What the server offers. All pointers are set, as far as size reaches. */

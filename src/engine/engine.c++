@@ -19,7 +19,8 @@ SignalsBlocked::~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullp
 
 Engine::~Engine() {
   for (auto& running : running_) running->loop.any_thread_quit();
-  for (auto& running : running_) running->thread.join();
+  for (auto& running : running_)
+    if (running->thread.joinable()) running->thread.join();
 }
 
 void Engine::start() {
@@ -76,9 +77,9 @@ bool Engine::join(uint64_t within_ms) {
     auto all_ended = [this] { return ended_ == running_.size(); };
     if (!one_ended_.wait_for(lock, std::chrono::milliseconds(within_ms), all_ended)) return false;
   }
-  for (auto& running : running_) running->thread.join();
-  running_.clear();
-  ended_ = 0;
+  // Nothing is freed: this may be a signal handler that interrupted malloc.
+  for (auto& running : running_)
+    if (running->thread.joinable()) running->thread.join();
   return true;
 }
 

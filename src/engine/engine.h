@@ -39,10 +39,10 @@ class Engine {
   // See Loop::any_thread_stop; it holds for loops that start later too. Any thread; fit for a
   // signal handler.
   void stop(uint16_t close_code, uint64_t grace_ms);
-  // See Loop::any_thread_drain; likewise. Any thread.
+  // See Loop::any_thread_drain; likewise. Any thread. Throws std::bad_alloc.
   void drain(uint16_t close_code, uint64_t over_ms);
   // Waits until every connection is gone and ends the threads; false if that takes longer than
-  // within_ms. After stop(), or when there is no connection.
+  // within_ms. After stop(), or when there is no connection. Frees no memory.
   bool join(uint64_t within_ms);
 
  private:

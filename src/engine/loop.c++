@@ -32,6 +32,7 @@ bool tell_epoll(int epoll, int operation, int descriptor, void* tag, uint32_t ev
 Loop::Loop(size_t receive_bytes)
     : receive_memory_(new uint8_t[receive_bytes]),
       receive_buffer_(receive_memory_.get(), receive_bytes) {
+  timers_.make_room_for(1);  // the drain's
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   wakeup_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (epoll_ < 0 || wakeup_ < 0 ||
@@ -183,7 +184,6 @@ void Loop::begin_drain(uint16_t close_code, uint64_t over_ms) {
                                                         uint64_t(getpid()) << 8 ^ drain_.begin_ms));
   random.discard(8);
   drain_.phase = std::uniform_real_distribution<>()(random);
-  timers_.make_room_for(connections_ + 1);
   drain_.on_due();
 }
 

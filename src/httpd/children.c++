@@ -60,7 +60,7 @@ void make_children_table(server_rec* s) {
   if (shared == MAP_FAILED) return;
   table = static_cast<Table*>(shared);  // zeroes are what it begins with
   table->size = rows;
-  apr_pool_userdata_setn(table, kTableKey, nullptr, for_ever);
+  apr_pool_userdata_set(table, kTableKey, nullptr, for_ever);  // it copies the key
 }
 
 void enter_children_table(int websockets, int resident, bool in_all) {
@@ -86,25 +86,25 @@ void leave_children_table(pid_t child) {
   }
 }
 
-Place::Place() {
+Slot::Slot() {
   own->open++;
   if (max_websockets == INT_MAX || sum(&Row::open) <= max_websockets) return;
   own->open--;
   throw NoRoom{"WebSocketMaxConnections " + std::to_string(max_websockets)};
 }
 
-Place::~Place() { own->open--; }
+Slot::~Slot() { own->open--; }
 
-ResidentPlace::ResidentPlace() {
+ResidentSlot::ResidentSlot() {
   own->resident++;
   if ((resident_in_all ? sum(&Row::resident) : int(own->resident)) <= max_resident) return;
   own->resident--;
   throw NoRoom{"WebSocketMaxResident " + std::to_string(max_resident)};
 }
 
-ResidentPlace::~ResidentPlace() { own->resident--; }
+ResidentSlot::~ResidentSlot() { own->resident--; }
 
-void leave_service() { own->leaves = true; }
+void mark_quiescing() { own->leaves = true; }
 
 int children_alive() {
   int alive = 0;
@@ -118,7 +118,7 @@ bool somebody_serves() {
   return !table;
 }
 
-pid_t first_to_leave() {
+pid_t next_to_make_room() {
   for (size_t i = 0; table && i < table->size; i++)
     if (table->rows[i].child && table->rows[i].leaves) return table->rows[i].child;
   return 0;

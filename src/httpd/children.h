@@ -18,32 +18,32 @@ struct NoRoom {
   std::string limit;
 };
 
-// A place among the WebSockets that the server may hold (WebSocketMaxConnections), held by a
-// connection's transport for as long as it lives. Throws NoRoom.
-class Place {
+// One of the WebSockets that the server may hold (WebSocketMaxConnections); a connection's
+// transport has it as a base, which takes no bytes and comes first. Throws NoRoom.
+class Slot {
  public:
-  Place();
-  ~Place();
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
+  Slot();
+  ~Slot();
+  Slot(const Slot&) = delete;
+  Slot& operator=(const Slot&) = delete;
 };
 
 // Likewise among those that may hold a thread or process of httpd's (WebSocketMaxResident).
-class ResidentPlace {
+class ResidentSlot {
  public:
-  ResidentPlace();
-  ~ResidentPlace();
-  ResidentPlace(const ResidentPlace&) = delete;
-  ResidentPlace& operator=(const ResidentPlace&) = delete;
+  ResidentSlot();
+  ~ResidentSlot();
+  ResidentSlot(const ResidentSlot&) = delete;
+  ResidentSlot& operator=(const ResidentSlot&) = delete;
 };
 
 // This child takes no new connections any more.
-void leave_service();
+void mark_quiescing();
 // Children there are, and whether any of them takes new connections.
 int children_alive();
 bool somebody_serves();
 // Of the children that leave, the one that is to make room if that is needed; 0: none leaves.
-pid_t first_to_leave();
+pid_t next_to_make_room();
 
 // WebSockets of this child, those in the making too.
 unsigned open_here();

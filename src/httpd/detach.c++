@@ -13,6 +13,7 @@
 
 #include "src/engine/socket_transport.h"
 #include "src/engine/tls_transport.h"
+#include "src/httpd/capacity.h"
 #include "src/httpd/children.h"
 #include "src/httpd/lifecycle.h"
 #include "src/httpd/log.h"
@@ -40,10 +41,10 @@ struct Hold {
   }
 };
 
-// The place is taken first, so that without one there is no transport and the descriptor is the
+// The slot is taken first, so that without one there is no transport and the descriptor is the
 // caller's.
 template <class T>
-struct Placed final : private Place, public T {
+struct WithSlot final : private Slot, public T {
   using T::T;
 };
 
@@ -130,6 +131,8 @@ const char* must_stay(request_rec* r) {
   if (!hold) return "its beginning was not seen";
   bool tls = hold->session != nullptr;
   if (tls && !TlsTransport::can_carry(hold->session)) return "mod_ssl uses another OpenSSL";
+  if (tls && SSL_CTX_get_keylog_callback(SSL_get_SSL_CTX(hold->session)))
+    return "mod_ssl logs keys (SSLKEYLOGFILE)";  // of updates too, and asks the connection for it
   if (const char* filter = first_unknown(c->input_filters, tls)) return filter;
   return first_unknown(c->output_filters, tls);
 }
@@ -140,8 +143,8 @@ std::unique_ptr<Transport> detached_transport(conn_rec* c) {
   descriptor = duplicate_descriptor(descriptor);
   Hold& hold = *hold_of(c);
   try {
-    if (!hold.session) return std::make_unique<Placed<SocketTransport>>(descriptor);
-    auto transport = std::make_unique<Placed<TlsTransport>>(descriptor, hold.session);
+    if (!hold.session) return std::make_unique<WithSlot<SocketTransport>>(descriptor);
+    auto transport = std::make_unique<WithSlot<TlsTransport>>(descriptor, hold.session);
     hold.tls = transport.get();
     return transport;
   } catch (...) {

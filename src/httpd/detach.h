@@ -19,8 +19,7 @@ int place_hold(conn_rec* c, void* socket);
 int remember_tls_session(conn_rec* c, SSL* session, int is_proxy);
 using ssl_HOOK_pre_handshake_t = int(conn_rec*, SSL*, int);
 
-// Nothing if the connection can be detached, or the name of what keeps it from that: something on
-// the connection that would have to see the bytes.
+// Why the connection cannot be detached, for the log; nullptr if it can.
 const char* must_stay(request_rec* r);
 
 // For a connection that stays: mod_ssl takes a message of the TLS protocol's own, such as a key
@@ -32,7 +31,7 @@ void keep_tls_reading(conn_rec* c);
 std::unique_ptr<Transport> detached_transport(conn_rec* c);
 
 // After the 101: takes what the client has sent already, and makes httpd forget the connection. The
-// loop gets it as soon as the request is over.
+// loop gets it as soon as httpd is done with the connection.
 void detach(request_rec* r, std::unique_ptr<Connection> connection);
 
 }  // namespace mws

@@ -2,13 +2,10 @@
 
 #include <ap_listen.h>
 #include <ap_mpm.h>
-#include <fcntl.h>
-#include <http_core.h>
 #include <mpm_common.h>
 #include <poll.h>
 #include <scoreboard.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -24,6 +21,7 @@
 #include <thread>
 
 #include "src/base/clock.h"
+#include "src/httpd/capacity.h"
 #include "src/httpd/children.h"
 #include "src/httpd/config.h"
 #include "src/httpd/log.h"
@@ -36,7 +34,7 @@ namespace {
 // How long clients have to answer the close frame when the child has to be gone. The parent asks
 // again after 3 seconds and kills after 9.
 constexpr uint64_t kStopGrace_ms = 1000;
-// And how long handlers then have to return.
+// From the stop to the end: the grace, and time for handlers to return.
 constexpr uint64_t kJoinTimeout_ms = 1800;
 
 struct Child {
@@ -44,20 +42,21 @@ struct Child {
   const ServerConfig config;
   Engine engine;
   bool threaded = true;
-  int descriptors = 0;  // that WebSockets may have: the first one beyond is httpd's
   int generation = 0;
   pid_t parent = 0;
   const char* pid_file = nullptr;
+  bool sees_pid_file = false;
+  bool is_parent = false;  // httpd -X: one process does it all
 
   std::mutex lock;
-  std::vector<Loop*> resident;    // under lock; not used by a prefork child
-  std::set<std::string> reasons;  // under lock; why connections stayed
-  bool stopping = false;          // under lock
-  bool draining = false;          // under lock
+  std::vector<Loop*> resident;  // under lock; not used by a prefork child
+  // Written under lock; read without it by the thread that writes.
+  bool stopping = false;
+  bool draining = false;
 
-  // While the child is on its way out: written when it is told to stop after all.
-  int alarm = -1;
-  std::thread escort;
+  // While the child is on its way out:
+  int alarm = -1;                              // readable once it is told to stop after all
+  std::thread watcher;                         // runs watch_until while httpd waits for its threads
   std::atomic<bool> threads_are_gone = false;  // httpd's
 };
 
@@ -75,33 +74,26 @@ const sigset_t& ending_signals() {
   return signals;
 }
 
-int mpm_number(int query) {
-  int value = 0;
-  ap_mpm_query(query, &value);
-  return value;
-}
-
-// All that a process may have but a reserve: for each thread of the MPM a connection and a file,
-// and what modules hold.
-int descriptors_for_websockets() {
-  rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > INT_MAX) return INT_MAX;
-  int all = int(limit.rlim_cur);
-  return all - std::min(all / 4, 64 + 2 * std::max(1, mpm_number(AP_MPMQ_MAX_THREADS)));
-}
-
 // --- Leaving ---
 
-void stop_all(uint64_t grace_ms) {
-  uint16_t code = child->draining ? child->config.drain_code : uint16_t(kCloseGoingAway);
-  child->engine.stop(code, grace_ms);
+void stop_all(uint16_t code) {
+  child->engine.stop(code, kStopGrace_ms);
   if (!child->threaded) return;  // perhaps in a signal handler: no locks
   std::lock_guard lock(child->lock);
   child->stopping = true;
-  for (Loop* loop : child->resident) loop->any_thread_stop(code, grace_ms);
+  for (Loop* loop : child->resident) loop->any_thread_stop(code, kStopGrace_ms);
 }
 
-bool parent_stops() { return access(child->pid_file, F_OK) && errno == ENOENT; }
+// Of what ends without having been told to stop.
+uint16_t leaving_code() {
+  return child->draining ? child->config.drain_code : uint16_t(kCloseGoingAway);
+}
+
+// httpd removes its pid file when it stops, gracefully too; children are told of a graceful stop in
+// no other way.
+bool parent_stops() {
+  return child->sees_pid_file && access(child->pid_file, F_OK) && errno == ENOENT;
+}
 
 // A graceful stop has a time limit of its own.
 uint64_t drain_time_ms(bool stops) {
@@ -120,13 +112,11 @@ void drain_all(bool stops) {
     child->engine.drain(code, over_ms);
     for (Loop* loop : child->resident) loop->any_thread_drain(code, over_ms);
   } catch (const std::bad_alloc&) {
-    stop_all(kStopGrace_ms);
+    stop_all(code);
   }
 }
 
 int running_generation() { return ap_scoreboard_image->global->running_generation; }
-
-bool is_event_mpm() { return !strcmp(ap_show_mpm(), "event"); }
 
 // A child that leaves keeps its place on the scoreboard of the event MPM. Whether that keeps every
 // child of the running generation from starting.
@@ -140,24 +130,23 @@ bool new_generation_waits() {
   return true;
 }
 
-// Whether this child has to make room at once: there are as many children as there may be, and for
-// some time none of them has been one that serves new clients.
-class Need {
+// Whether this child has to make room at once: it is the next to do so, there are as many children
+// as there may be, and none has been one that serves new clients for some time.
+class RoomForOthers {
  public:
-  bool to_make_room() {
-    if (new_generation_waits()) return true;
-    pid_t first = first_to_leave();
-    if (first != first_ || somebody_serves() || children_alive() < most_)
-      since_ms_ = monotonic_ms();
-    first_ = first;
-    return first == getpid() && monotonic_ms() - since_ms_ > kPatience_ms;
+  bool is_needed() {
+    pid_t next = next_to_make_room();
+    if (next != next_ || somebody_serves() || children_alive() < most_) since_ms_ = monotonic_ms();
+    next_ = next;
+    bool waited = monotonic_ms() - since_ms_ > kPatience_ms;
+    return next == getpid() && (waited || new_generation_waits());
   }
 
  private:
   static constexpr uint64_t kPatience_ms = 2500;  // a new child may be on its way
   const int most_ = mpm_number(child->threaded ? AP_MPMQ_HARD_LIMIT_DAEMONS : AP_MPMQ_MAX_DAEMONS);
   uint64_t since_ms_ = monotonic_ms();
-  pid_t first_ = 0;
+  pid_t next_ = 0;
 };
 
 // The threaded MPMs wake their main thread by a signal to their own process, which means nothing.
@@ -171,8 +160,7 @@ void sound_alarm(int, siginfo_t* signal, void*) {
 
 // From here on a signal to stop does what this module wants of it.
 void listen_for_alarm() {
-  if (child->alarm >= 0) return;
-  child->alarm = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (child->alarm < 0) return;
   struct sigaction action {};
   action.sa_sigaction = sound_alarm;
   action.sa_flags = SA_SIGINFO;
@@ -182,23 +170,24 @@ void listen_for_alarm() {
 }
 
 bool alarm_sounds(int wait_ms) {
-  pollfd alarm = {child->alarm, POLLIN, 0};
-  return poll(&alarm, child->alarm >= 0, wait_ms) > 0;
+  pollfd alarm = {child->alarm, POLLIN, 0};  // poll passes over a negative descriptor
+  return poll(&alarm, 1, wait_ms) > 0;
 }
 
-// Serves on until the last WebSocket has left, or httpd's threads have where finished says so:
-// drains when the generation is over or the server stops, stops when told.
+// Waits until finished() holds. Meanwhile drains when the generation is over, the server stops or
+// the parent is gone, and stops when it is told to or has to make room. On the thread that ends the
+// child, or on the watcher.
 template <class Finished>
-void see_out(Finished finished) {
+void watch_until(Finished finished) {
   constexpr int kLook_ms = 100;
-  Need need;
+  RoomForOthers room;
   while (!finished()) {
-    if (alarm_sounds(kLook_ms)) return stop_all(kStopGrace_ms);
+    if (alarm_sounds(kLook_ms)) return stop_all(kCloseGoingAway);
     bool stops = parent_stops();
     if (!child->draining &&
         (stops || running_generation() != child->generation || getppid() != child->parent))
       drain_all(stops);
-    if (need.to_make_room()) return stop_all(kStopGrace_ms);
+    if (room.is_needed()) return stop_all(leaving_code());
   }
 }
 
@@ -214,6 +203,7 @@ void show_on_scoreboard() {
 // Prefork: why the child ends shows in what is blocked, as its cleanups may run in the handler of
 // the signal.
 bool told_to_stop_at_once() {
+  if (child->is_parent) return true;
   sigset_t blocked;
   pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
   return sigismember(&blocked, SIGTERM) || sigismember(&blocked, SIGHUP);
@@ -221,9 +211,9 @@ bool told_to_stop_at_once() {
 
 // Runs when the child has let go of all of its own connections.
 apr_status_t end_child(void*) {
-  if (child->escort.joinable()) {
+  if (child->watcher.joinable()) {
     child->threads_are_gone = true;
-    child->escort.join();
+    child->watcher.join();
   }
   if (child->threaded ? !child->stopping : !told_to_stop_at_once()) {
     listen_for_alarm();
@@ -231,9 +221,9 @@ apr_status_t end_child(void*) {
       ap_close_listeners();
       show_on_scoreboard();
     }
-    see_out(all_left);
+    watch_until(all_left);
   }
-  stop_all(kStopGrace_ms);
+  stop_all(leaving_code());
   if (!child->engine.join(kJoinTimeout_ms)) {
     if (child->threaded)
       server_log().write(LogLevel::error, "a handler does not return; the child ends without it");
@@ -258,6 +248,9 @@ void heed_pending_signals(Loop& loop) {
 bool run_resident_on_prefork(Loop& loop) {
   int signals = signalfd(-1, &ending_signals(), SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals >= 0) loop.when_readable(signals, [&] { heed_pending_signals(loop); });
+  // A signal during the opening handshake has been handled by httpd.
+  if (running_generation() != child->generation || parent_stops())
+    loop.any_thread_drain(child->config.drain_code, 0);
   loop.run_while_connected();
   if (signals >= 0) close(signals);
   return loop.stopping();
@@ -293,48 +286,6 @@ bool run_resident(Loop& loop) {
   return loop.stopping();
 }
 
-int duplicate_descriptor(int descriptor) {
-  int duplicate = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
-  if (duplicate >= child->descriptors) {  // the lowest free number was given
-    close(duplicate);
-    duplicate = -1;
-    errno = EMFILE;
-  }
-  if (duplicate < 0) throw std::system_error(errno, std::generic_category(), "descriptors");
-  return duplicate;
-}
-
-bool is_first_to_stay(const char* reason) {
-  std::lock_guard lock(child->lock);
-  return child->reasons.insert(reason).second;
-}
-
-int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
-  if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) return OK;
-  make_children_table(s);
-  if (!server_config().serves_websockets) return OK;
-  long children = mpm_number(AP_MPMQ_MAX_DAEMONS), places = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
-  long each = descriptors_for_websockets(), wanted = server_config().max_websockets;
-  if (each == INT_MAX) return OK;
-  ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-               "room for %ld WebSockets: %ld in each of up to %ld child processes, by their "
-               "descriptor limit",
-               each * children, each, children);
-  if (wanted && wanted > each * children)
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                 "WebSocketMaxConnections %ld cannot be reached: the descriptor limit has room for "
-                 "%ld; raise it "
-                 "(ulimit -n) or MaxRequestWorkers",
-                 wanted, each * children);
-  if (is_event_mpm() && places <= children)
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                 "ServerLimit %ld leaves children that drain no room beside %ld new ones, so their "
-                 "WebSockets may be "
-                 "closed at once on a graceful restart; set it to %ld",
-                 places, children, 2 * children);
-  return OK;
-}
-
 void start_child(apr_pool_t* pchild, server_rec*) {
   const ServerConfig& config = server_config();
   bool threaded = mpm_number(AP_MPMQ_IS_THREADED) != AP_MPMQ_NOT_SUPPORTED;
@@ -345,27 +296,31 @@ void start_child(apr_pool_t* pchild, server_rec*) {
   if (!config.serves_websockets) return;
   child = new Child(config);
   child->threaded = threaded;
-  child->descriptors = descriptors_for_websockets();
+  take_descriptor_limit();
   child->generation = mpm_number(AP_MPMQ_GENERATION);
   child->parent = getppid();
   child->pid_file = ap_runtime_dir_relative(pchild, ap_pid_fname);
+  child->sees_pid_file = !access(child->pid_file, F_OK);
+  child->is_parent = getpid() == parent_process();
+  child->alarm = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   ending_signals();
   apr_pool_cleanup_register(pchild, nullptr, end_child, apr_pool_cleanup_null);
 }
 
 // Prefork goes on with end_child at once, which knows more.
 void child_is_stopping(apr_pool_t*, int graceful) {
-  leave_service();
+  mark_quiescing();
   if (!child || !child->threaded) return;
-  if (!graceful) return stop_all(kStopGrace_ms);
+  if (!graceful) return stop_all(kCloseGoingAway);
   listen_for_alarm();
   if (running_generation() != child->generation) drain_all(false);
   // httpd now waits for its threads; resident connections hold some of them.
   SignalsBlocked blocked;
   try {
-    child->escort = std::thread([] { see_out([] { return child->threads_are_gone.load(); }); });
+    child->watcher =
+        std::thread([] { watch_until([] { return child->threads_are_gone.load(); }); });
   } catch (const std::system_error&) {
-    stop_all(kStopGrace_ms);
+    stop_all(kCloseGoingAway);
   }
 }
 

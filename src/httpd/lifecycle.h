@@ -38,17 +38,7 @@ class PreforkSignalsHeld {
 // it. On prefork the caller has PreforkSignalsHeld.
 bool run_resident(Loop& loop);
 
-// A duplicate of the descriptor for a WebSocket. Throws std::system_error when there is none left
-// but those that the child needs to go on serving HTTP: httpd gives a child up that can accept no
-// connection, and refuses requests whose files it cannot open.
-int duplicate_descriptor(int descriptor);
-
-// True for the first connection of this child that stays for this reason.
-bool is_first_to_stay(const char* reason);
-
-// Before the children are made: says how many WebSockets the server can hold, and warns of what
-// keeps it from its best.
-int prepare_children(apr_pool_t* pconf, apr_pool_t* plog, apr_pool_t* ptemp, server_rec* s);
+// Hooks.
 void start_child(apr_pool_t* pchild, server_rec* s);
 void child_is_stopping(apr_pool_t* pchild, int graceful);
 void child_status_changed(server_rec* s, pid_t pid, ap_generation_t generation, int slot,

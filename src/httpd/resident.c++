@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/httpd/capacity.h"
 #include "src/httpd/children.h"
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
@@ -21,7 +22,7 @@ namespace {
 // Bytes of one pass down the chain: below what makes httpd's core filter block.
 constexpr size_t kPassBytes = 32 * 1024;
 
-class FilterTransport final : private Place, private ResidentPlace, public Transport {
+class FilterTransport final : private Slot, private ResidentSlot, public Transport {
  public:
   // Owns the descriptor from the moment it exists: a duplicate to poll, as the MPM closes its own
   // when the child has to stop at once.

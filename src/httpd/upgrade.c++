@@ -11,6 +11,8 @@
 
 #include <atomic>
 #include <cstring>
+#include <mutex>
+#include <set>
 #include <string>
 
 #include "src/httpd/children.h"
@@ -169,6 +171,14 @@ int stay_resident(request_rec* r, std::unique_ptr<Loop> loop,
   // Told to stop, httpd would wait for a client that goes on sending.
   if (run_resident(*loop)) r->connection->aborted = 1;
   return OK;
+}
+
+// True the first time in this child.
+bool is_first_to_stay(const char* reason) {
+  static std::mutex lock;
+  static std::set<std::string> reasons;
+  std::lock_guard hold(lock);
+  return reasons.insert(reason).second;
 }
 
 bool stays_resident(request_rec* r, const LocationConfig& location) {

@@ -43,7 +43,7 @@ EXPECTED_LOG = [
     r"AH00491:", r"AH00493:", r"AH00492:", r"AH00296:", r"AH00297:", r"AH00298:", r"AH00170:", r"AH00171:", r"AH00169:", r"AH00173:",  # stops and restarts
     r"AH00295: caught SIGTERM",
     r"AH01882:",  # the system's libssl is not the one that mod_ssl was compiled against
-    r"room for \d+ WebSockets: \d+ in each of up to \d+ child processes",
+    r"room for about \d+ WebSockets: \d+ in each of up to \d+ child processes",
     r"AH00558:",  # no ServerName of the machine
 ]
 
@@ -126,7 +126,7 @@ class Server:
     expressions), any other line at its end is a failure."""
 
     def __init__(self, config="", mpm="event", modules=(), tls=False, log_level="warn", threads=25, module=None, descriptors=None,
-                 mooring=None):
+                 mooring=None, first=""):
         if mooring:
             tls = mooring in ("tls", "resident-tls")
             config = (RESIDENT if mooring.startswith("resident") else "") + config
@@ -145,7 +145,7 @@ class Server:
         if tls:
             loaded += ["ssl", "socache_shmcb"]
             self.cert, key = make_certificate(self.folder)
-        lines = [f'ServerRoot "{self.folder}"', "ServerName localhost", f"Listen 127.0.0.1:{self.port}",
+        lines = [first, f'ServerRoot "{self.folder}"', "ServerName localhost", f"Listen 127.0.0.1:{self.port}",
                  f'PidFile "{self.folder}/httpd.pid"', f'DefaultRuntimeDir "{self.folder}"', f'ErrorLog "{self.folder}/error.log"',
                  f"LogLevel {log_level}", 'Mutex "pthread"', "GracefulShutdownTimeout 5"]
         lines += [f'LoadModule {name}_module "{MODULES}/mod_{name}.so"' for name in dict.fromkeys(loaded)
@@ -210,6 +210,13 @@ class Server:
             self.kill()
             assert not reports, reports
 
+    def await_new_children(self, *old):
+        """Until a child serves that is in none of these generations."""
+        eventually(lambda: set(self.listening_children()) - set().union(*old), "no new child")
+
+    def await_gone(self, children):
+        eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), "the old children stay")
+
     def settle(self):
         """Until no thread of a child runs; see threads_sleep."""
         eventually(lambda: threads_sleep(self.children()), "the server is never idle")
@@ -250,8 +257,9 @@ class Server:
         out = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in out.split()]
 
-    def child_with_peer(self, port):
-        """The child that has the connection of the client with this port."""
+    def child_of(self, client):
+        """The child that has the client's connection."""
+        port = client.connection.getsockname()[1]
         sockets = {f"socket:[{line.split()[9]}]" for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
                    if int(line.split()[2].split(":")[1], 16) == port and int(line.split()[1].split(":")[1], 16) == self.port}
         return next(pid for pid in self.children() if self.has_one_of(pid, sockets))
@@ -383,10 +391,12 @@ def close_payload(code, reason=""):
 class Client:
     """A WebSocket after its opening handshake, frame by frame."""
 
-    def __init__(self, connection, path, *headers, early=b""):
+    def __init__(self, connection, path=None, *headers, early=b""):
+        """Without a path the request has been sent already."""
         self.connection = connection
         self.unsent = memoryview(b"")
-        connection.sendall(request(path, *UPGRADE, *headers) + early)
+        if path:
+            connection.sendall(request(path, *UPGRADE, *headers) + early)
         status, self.headers = read_head(connection)
         assert status == 101, f"status {status}"
         assert self.headers["sec-websocket-accept"] == ACCEPT
@@ -470,6 +480,11 @@ class Client:
         expected = payload.encode() if isinstance(payload, str) else payload
         got = self.read_frame()
         assert got == (opcode, expected), (got[0], got[1][:80])
+
+    def told_to_close(self):
+        """Whether a close frame has come; an echo shows that it has not."""
+        self.send_text("?")
+        return self.read_frame() != (TEXT, b"?")
 
     def echo_of_ping(self, payload):
         """What was sent before has been read once the pong is there."""

@@ -12,7 +12,7 @@ from harness import BINARY, CLOSE, ECHO, PONG, TEXT, UPGRADE, Client, Server, cl
 @pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
 def test_without_descriptors_newcomers_get_503_and_all_else_goes_on(mpm):
     with Server(ECHO, mpm=mpm, descriptors=160) as server:
-        server.expect("no room for another WebSocket: descriptors: Too many open files")
+        server.expect("no room for another WebSocket: the limit on open files is reached")
         children = set(server.children())
         clients, refused = [], 0
         while refused < 20:

@@ -31,8 +31,9 @@ struct Report : websocket::Handler {
       if (auto value = config.param(key)) params[key] = *value;
   }
 
-  // X-Throw: throws that. X-Choose: tries this subprotocol. X-Status: returns that.
+  // X-Wait: waits until that file is there. X-Throw: throws that. X-Choose: tries this subprotocol. X-Status: returns that.
   int handshake(websocket::Request& request) override {
+    if (auto file = request.header("X-Wait")) await_file(std::string(*file));
     if (auto text = request.header("X-Throw")) throw std::runtime_error(std::string(*text));
     if (auto name = request.header("X-Choose"))
       if (!request.accept_subprotocol(std::string(*name).c_str()))
@@ -111,6 +112,11 @@ struct Report : websocket::Handler {
     add("x-kept", connection.header("X-KEPT"));
     add("x-other", connection.header("X-Other"));
     return out;
+  }
+
+  static void await_file(const std::string& file) {
+    websocket::log(WS_NOTICE, "handshake waits");
+    while (access(file.c_str(), F_OK)) usleep(10'000);
   }
 
   static std::string tls(const websocket::Connection& connection) {
