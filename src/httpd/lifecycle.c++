@@ -131,19 +131,23 @@ bool new_generation_waits() {
 }
 
 // Whether this child has to make room at once: it is the next to do so, there are as many children
-// as there may be, and none has been one that serves new clients for some time.
+// as there may be, and none has been one that serves new clients for some time; less where a new
+// generation waits.
 class RoomForOthers {
  public:
   bool is_needed() {
     pid_t next = next_to_make_room();
-    if (next != next_ || somebody_serves() || children_alive() < most_) since_ms_ = monotonic_ms();
+    bool waits = new_generation_waits();
+    bool scarce = waits || (!somebody_serves() && children_alive() >= most_);
+    if (next != next_ || !scarce) since_ms_ = monotonic_ms();
     next_ = next;
-    bool waited = monotonic_ms() - since_ms_ > kPatience_ms;
-    return next == getpid() && (waited || new_generation_waits());
+    return next == getpid() &&
+           monotonic_ms() - since_ms_ > (waits ? kPatienceWhenSure_ms : kPatience_ms);
   }
 
  private:
-  static constexpr uint64_t kPatience_ms = 2500;  // a new child may be on its way
+  static constexpr uint64_t kPatience_ms = 2500;         // a new child may be on its way
+  static constexpr uint64_t kPatienceWhenSure_ms = 500;  // or just about to enter the scoreboard
   const int most_ = mpm_number(child->threaded ? AP_MPMQ_HARD_LIMIT_DAEMONS : AP_MPMQ_MAX_DAEMONS);
   uint64_t since_ms_ = monotonic_ms();
   pid_t next_ = 0;
