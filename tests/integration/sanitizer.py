@@ -43,8 +43,8 @@ def environment(folder):
     # Whoever the children run as writes there.
     folder.mkdir()
     folder.chmod(0o1777)
-    if NAME == "asan":
-        added = {"LD_PRELOAD": runtime("libasan"), "ASAN_OPTIONS": settings(ASAN_OPTIONS, folder), "UBSAN_OPTIONS": settings(UBSAN_OPTIONS, folder)}
+    if NAME == "asan":  # which looks for the C++ library's functions when it begins
+        added = {"LD_PRELOAD": f"{runtime('libasan')} {runtime('libstdc++')}", "ASAN_OPTIONS": settings(ASAN_OPTIONS, folder), "UBSAN_OPTIONS": settings(UBSAN_OPTIONS, folder)}
     else:
         added = {"LD_PRELOAD": f"{runtime('libtsan')} {TOP}/build/tsan/apr_atomics.so", "TSAN_OPTIONS": settings(TSAN_OPTIONS, folder)}
     return {**os.environ, **added}

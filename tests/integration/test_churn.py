@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import signal
 import subprocess
 
 import pytest
@@ -11,19 +10,12 @@ import sanitizer
 from harness import BUILD, ECHO, Server, eventually
 
 MPMS = ["event", "worker", "prefork"]
-MOORINGS = ["tcp", "tls", "resident"]
-# Threads of clients that vanished may still be busy with them when the next ones come.
-RESIDENT = "WebSocketDetach off\nWebSocketMaxResident 64\n"
+MOORINGS = ["tcp", "tls", "resident", "resident-tls"]
 SHORT_S = 1 if sanitizer.NAME else 2
 
 
 def memory_kb(pids):
     return sum(int(re.search(r"Pss:\s+(\d+)", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text())[1]) for pid in pids)
-
-
-def churning_server(mpm, mooring):
-    resident = mooring == "resident"
-    return Server((RESIDENT if resident else "") + ECHO, mpm=mpm, tls=mooring == "tls")
 
 
 def run_clients(server, seconds):
@@ -35,7 +27,7 @@ def run_clients(server, seconds):
 
 
 def churn(mpm, mooring, seconds):
-    with churning_server(mpm, mooring) as server:
+    with Server(ECHO, mpm=mpm, mooring=mooring) as server:
         run_clients(server, seconds / 4)  # everything that is made once is there
         server.await_idle()
         children, descriptors, memory = server.children(), server.descriptors_by_child(), memory_kb(server.children())
