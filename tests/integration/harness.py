@@ -196,7 +196,7 @@ class Server:
             return False
         try:
             self.connect(plain=True).close()
-            return True
+            return bool(self.children())  # the parent listens before it has any
         except OSError:
             return False
 
