@@ -379,8 +379,10 @@ def test_parameters_reach_the_constructor(server, name):
     closed(server, name)
 
 
-def test_facts_of_tls_outlive_the_request(handlers):
+@pytest.mark.parametrize("detach", ["on", "off"])
+def test_facts_of_tls_outlive_the_request(handlers, detach):
     config = f"""
+WebSocketDetach {detach}
 SSLVerifyClient optional_no_ca
 <Location /report>
     WebSocketHandler "{handlers}/report.so"

@@ -1,5 +1,6 @@
 """Which connections leave their thread, and which stay because a filter of httpd's has to see their bytes."""
 
+import os
 import re
 
 import pytest
@@ -67,3 +68,14 @@ def test_detaching_can_be_switched_off_for_a_location():
                 client.echo()
                 client.close()
             assert len(re.findall("WebSocketDetach off", server.error_log())) == lines
+
+
+def test_tls_whose_keys_are_logged_stays_with_mod_ssl():
+    server = Server(ECHO, tls=True)
+    server.environment = {**(server.environment or os.environ), "SSLKEYLOGFILE": str(server.folder / "keys")}
+    with server:
+        server.expect(STAYS, r"AH10227:")
+        with server.websocket() as client:
+            client.echo()
+            client.close()
+        assert "stays on its thread: mod_ssl logs keys (SSLKEYLOGFILE)" in server.error_log()
