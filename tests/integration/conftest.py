@@ -34,3 +34,8 @@ def handlers():
         new.rename(made)
     lock.close()
     return folder
+
+
+@pytest.fixture(scope="session", params=["event", "worker", "prefork"])
+def mpm(request):
+    return request.param

@@ -324,6 +324,13 @@ class Server:
             connection.sendall(request(path, *headers, method=method, version=version, host=host) + body)
             return read_response(connection, method)
 
+    def begin_requests(self, count):
+        """Requests that are being sent, each of which keeps a thread or process of httpd busy: their connections."""
+        connections = [self.connect() for _ in range(count)]
+        for each in connections:
+            each.sendall(b"GET /index.html HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        return connections
+
     def websocket(self, path="/echo", *headers, early=b"", **tls):
         """An opening handshake that has succeeded."""
         return Client(self.connect(**tls), path, *headers, early=early)

@@ -11,14 +11,9 @@ import pytest
 from harness import BUILT, CLOSE, ECHO, LIMIT_S, MODULES, TEXT, UPGRADE, Client, Server, close_payload, eventually, frame, request
 
 
-@pytest.fixture(params=["event", "worker", "prefork"])
-def mpm(request):
-    return request.param
-
-
 def clients_of_two_children(server, mpm):
     """Clients by child, of at least two of them."""
-    held = [] if mpm == "prefork" else busy_threads(server)
+    held = [] if mpm == "prefork" else server.begin_requests(4)
     by_child = {}
     def spread():
         client = server.websocket("/report")
@@ -28,14 +23,6 @@ def clients_of_two_children(server, mpm):
     for each in held:
         each.close()
     return by_child
-
-
-def busy_threads(server):
-    """As many requests that are being sent as two children have threads."""
-    requests = [server.connect() for _ in range(4)]
-    for each in requests:
-        each.sendall(b"GET /index.html HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
-    return requests
 
 
 REPORT = '<Location /report>\n WebSocketHandler "{}/report.so"\n</Location>\n'

@@ -10,11 +10,6 @@ import pytest
 from harness import CLOSE, ECHO, TEXT, Server, close_payload, eventually, frame
 
 
-@pytest.fixture(params=["event", "worker", "prefork"])
-def mpm(request):
-    return request.param
-
-
 @pytest.fixture(params=["tcp", "tls", "resident"])
 def mooring(request):
     return request.param
@@ -69,14 +64,6 @@ def test_a_drain_lets_the_message_that_is_arriving_come_to_its_end(mpm):
             say_goodbye(client, 1001)
 
 
-def busy_threads(server, count):
-    """Requests that are being sent, each of which keeps a thread or process of httpd busy."""
-    requests = [server.connect() for _ in range(count)]
-    for each in requests:
-        each.sendall(b"GET /index.html HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
-    return requests
-
-
 RETIRE = {"event": "MaxSpareThreads 4\n", "worker": "MaxSpareThreads 4\n", "prefork": "MaxSpareServers 2\n"}
 
 
@@ -85,7 +72,7 @@ def test_children_that_the_parent_retires_serve_on(mpm, tls):
     status = "<Location /status>\n SetHandler server-status\n</Location>\n"
     with Server(RETIRE[mpm] + status + ECHO, mpm=mpm, tls=tls, threads=2, modules=["status"]) as server:
         # Load makes children, which take WebSockets and then are too many.
-        requests = busy_threads(server, 8)
+        requests = server.begin_requests(8)
         eventually(lambda: len(server.children()) >= 4, "load makes no children")
         clients = [server.websocket() for _ in range(12)]
         for each in requests:

@@ -7,11 +7,6 @@ import pytest
 from harness import BINARY, CLOSE, ECHO, PING, PONG, TEXT, Server, close_payload, frame
 
 
-@pytest.fixture(scope="module", params=["event", "worker", "prefork"])
-def mpm(request):
-    return request.param
-
-
 @pytest.fixture(scope="module", params=["tcp", "tls", "resident-tls"])
 def server(request, mpm):
     with Server(ECHO, mpm=mpm, mooring=request.param) as running:

@@ -7,11 +7,6 @@ import pytest
 from harness import CLOSE, ECHO, TEXT, Server, eventually, frame
 
 
-@pytest.fixture(params=["event", "worker", "prefork"])
-def mpm(request):
-    return request.param
-
-
 @pytest.fixture(params=["tcp", "tls", "resident-tls"])
 def mooring(request):
     return request.param
