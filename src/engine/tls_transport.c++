@@ -74,6 +74,7 @@ IoResult TlsTransport::read(MutableBytes into) {
   size_t size = 0;
   int got = 1;
   would_block_ = false;
+  BIO_clear_retry_flags(SSL_get_rbio(session_.get()));
   if (ERR_peek_error()) ERR_clear_error();  // of somebody else on this thread
   while (got > 0 && size < into.size() && (!size || holds_bytes())) {
     int room = int(std::min<size_t>(into.size() - size, INT_MAX));
