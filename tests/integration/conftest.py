@@ -1,6 +1,7 @@
 import fcntl
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -39,3 +40,9 @@ def handlers():
 @pytest.fixture(scope="session", params=["event", "worker", "prefork"])
 def mpm(request):
     return request.param
+
+
+@pytest.fixture
+def name(request):
+    """Of a connection: stands in the log once."""
+    return re.sub(r"\W+", "-", request.node.name).strip("-")

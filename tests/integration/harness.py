@@ -5,7 +5,6 @@ waiting: send_until_blocked takes a way that is full for 0.2 s for blocked, and 
 ends a connection.
 """
 
-import base64
 import itertools
 import os
 import pathlib
@@ -296,6 +295,10 @@ class Server:
     def error_log(self):
         file = self.folder / "error.log"
         return file.read_text(errors="replace") if file.exists() else ""
+
+    def told_of_end(self, name):
+        """How the handler `report` was told of the end of the connection with that name, once it was."""
+        return eventually(lambda: re.findall(rf"/report\.so: {re.escape(name)}: close (\d.*)", self.error_log()), f"{name} is not closed")
 
     def access_log(self):
         return (self.folder / "access.log").read_text()

@@ -1,9 +1,7 @@
 """How children leave: a drain on a graceful restart or stop, no close at all when the parent just has no more use for a child."""
 
-import os
 import select
 import signal
-import time
 
 import pytest
 

@@ -108,17 +108,6 @@ def cell(request, mpm, handlers):
         running.await_nobody()
 
 
-@pytest.fixture
-def name(request):
-    """Of a connection: stands in the log once."""
-    return re.sub(r"\W+", "-", request.node.name).strip("-")
-
-
-def closed(server, name):
-    """How the handler was told of the end, once it was."""
-    return eventually(lambda: re.findall(rf"/report\.so: {re.escape(name)}: close (\d.*)", server.error_log()), f"{name} is not closed")
-
-
 def all_workers_serve(server):
     """As many requests at once as there are workers, none of which lets go of its connection; on worker and prefork each keeps one busy."""
     connections = []
@@ -296,7 +285,7 @@ def test_a_reset_harms_nobody_and_leaves_nothing(cell, name, bring_to):
         with Client(cell.connect(receive_bytes=64 * 1024), "/report?" + name) as client:
             bring_to(client)
             client.reset()
-        told, = closed(cell, name)
+        told, = cell.told_of_end(name)
         # The client's close frame may be lost to its reset.
         expected = r'1000 "" clean' if bring_to == when_closed else r'1000 "" clean|1006 "" unclean' if bring_to == while_closing else r'1006 "" unclean'
         assert re.match(rf"({expected}) after \d+$", told), told
@@ -316,7 +305,7 @@ def test_an_end_of_tcp_alone_is_no_clean_close(cell, name, last):
         assert client.read_frame() == (TEXT, b"got hello")
         client.send({"whole": b"", "frame": frame(TEXT, "cut off")[:8], "message": frame(TEXT, "part", fin=False)}[last])
         cut_off(client.connection)
-    assert closed(cell, name) == ['1006 "" unclean after 1']
+    assert cell.told_of_end(name) == ['1006 "" unclean after 1']
     cell.await_nobody()
 
 

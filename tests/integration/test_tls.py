@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from harness import BINARY, ECHO, PING, PONG, TEXT, UPGRADE, Client, Server, eventually, frame, read_head, read_response, request
+from harness import BINARY, ECHO, PING, PONG, TEXT, UPGRADE, Client, Server, frame, read_head, read_response, request
 from tls_support import Authority, Refused, TlsClient
 
 MPMS = ["event", "worker", "prefork"]
@@ -38,17 +38,6 @@ def server(request, handlers):
 @pytest.fixture(params=VERSIONS)
 def version(request):
     return VERSIONS[request.param]
-
-
-@pytest.fixture
-def name(request):
-    """Of a connection: stands in the log once."""
-    return re.sub(r"\W+", "-", request.node.name).strip("-")
-
-
-def closed(server, name):
-    """How the handler was told of the end, once it was."""
-    return eventually(lambda: re.findall(rf"/report\.so: {re.escape(name)}: close (\d.*)", server.error_log()), f"{name} is not closed")
 
 
 class Opened(Client):
@@ -132,7 +121,7 @@ def test_close_notify_without_a_close_frame_is_no_clean_close_and_is_answered(se
         assert client.read_frame() == (TEXT, b"got hello")
         client.connection.end_sending()
         client.read_end()
-        assert closed(server, name) == ['1006 "" unclean after 1']
+        assert server.told_of_end(name) == ['1006 "" unclean after 1']
 
 
 def test_close_notify_may_come_with_the_request(server, version, name):
@@ -142,7 +131,7 @@ def test_close_notify_may_come_with_the_request(server, version, name):
     with Opened(connection) as client:
         assert client.read_frame() == (TEXT, b"got early")
         client.read_end()
-        assert closed(server, name) == ['1006 "" unclean after 1']
+        assert server.told_of_end(name) == ['1006 "" unclean after 1']
 
 
 # --- new keys ---
@@ -238,7 +227,7 @@ def test_a_session_can_be_resumed(server, name, how, first):
             client.close()
         elif first == "reset":
             client.reset()
-            closed(server, name)
+            server.told_of_end(name)
         for _ in range(2):
             with open_websocket(session) as second:
                 assert second.connection.session_reused
