@@ -209,7 +209,7 @@ def test_graceful_stop_drains_within_its_time(mpm, mooring):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_or_restart_ends_a_drain(mpm, how):
-    with Server("WebSocketDrainTimeout 10min\nWebSocketDrainCode 1012\n" + ECHO, mpm=mpm) as server:
+    with Server("WebSocketDrainTimeout 24h\nWebSocketDrainCode 1012\n" + ECHO, mpm=mpm) as server:
         clients = [server.websocket() for _ in range(6)]
         old = set(server.children())
         server.process.send_signal(signal.SIGUSR1)
@@ -217,9 +217,12 @@ def test_a_stop_or_restart_ends_a_drain(mpm, how):
         between = set(server.children())
         server.settle()
         server.process.send_signal(how)
+        codes = []
         for client in clients:
-            assert client.read_close()[0] == 1001
+            codes.append(client.read_close()[0])
             client.connection.close()
+        # The first in a drain's row may have had its turn before, at any moment of some hours.
+        assert sorted(codes) in ([1001] * 6, [1001] * 5 + [1012]), codes
         server.await_gone(old)
         if how == signal.SIGTERM:
             assert server.process.wait(LIMIT_S) == 0
