@@ -12,8 +12,9 @@
 namespace mws {
 
 Connection::Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint,
-                       uint64_t max_message_bytes, std::unique_ptr<Attachment> attachment)
-    : session_(max_message_bytes),
+                       uint64_t max_message_bytes, std::unique_ptr<Attachment> attachment,
+                       const DeflateParameters& deflate)
+    : session_(max_message_bytes, deflate),
       transport_(std::move(transport)),
       endpoint_(endpoint),
       attachment_(std::move(attachment)) {}
@@ -22,8 +23,13 @@ Connection::~Connection() = default;
 
 // --- What handlers ask for ---
 
-SendResult Connection::send(Opcode type, Bytes payload) {
-  if (!session_.send(type, payload, *this) || broken_) return SendResult::closed;
+SendResult Connection::send(Opcode type, Bytes payload, bool may_compress) {
+  try {
+    if (!session_.send(type, payload, *this, may_compress)) return SendResult::closed;
+  } catch (const std::bad_alloc&) {  // while compressing; what follows might refer to this message
+    write_failed();
+  }
+  if (broken_) return SendResult::closed;
   if (!unsent()) return SendResult::sent;
   return unsent() > kHighWater ? SendResult::high_water : SendResult::queued;
 }
@@ -130,6 +136,8 @@ void Connection::on_end(uint16_t code, std::string_view reason, bool clean, Rule
   if (broken != Rule::none && told_open_) endpoint_.on_rule_broken(*this, broken);
   tell_closed(code, reason, clean);
 }
+
+DeflateShare& Connection::deflate_share() { return loop_->deflate_share_; }
 
 void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean) {
   if (!told_open_) return;

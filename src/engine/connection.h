@@ -61,10 +61,11 @@ class Connection final : private Session::Host, private Timer {
   static constexpr size_t kProgress = 16 * 1024;  // bytes
 
   Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint, uint64_t max_message_bytes,
-             std::unique_ptr<Attachment> attachment);
+             std::unique_ptr<Attachment> attachment, const DeflateParameters& deflate = {});
   ~Connection();
 
-  SendResult send(Opcode type, Bytes payload);
+  // may_compress: where the client has agreed to it and it is worth it.
+  SendResult send(Opcode type, Bytes payload, bool may_compress = true);
   // Starts the closing handshake; on_close follows. See Session::close for what is allowed.
   bool close(uint16_t code, std::string_view reason);
   // Bytes that were sent but that the kernel did not take yet.
@@ -102,6 +103,7 @@ class Connection final : private Session::Host, private Timer {
   void on_message(Opcode type, MutableBytes payload) override;
   void transmit(Bytes header, Bytes payload) override;
   void on_end(uint16_t code, std::string_view reason, bool clean, Rule broken) override;
+  DeflateShare& deflate_share() override;
   void on_due() override;
 
   Session session_;

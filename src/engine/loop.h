@@ -94,6 +94,7 @@ class Loop {
 
   std::unique_ptr<uint8_t[]> receive_memory_;
   MutableBytes receive_buffer_;
+  DeflateShare deflate_share_;
   Cork cork_;
   Connection* corked_ = nullptr;  // whose output the cork gathers
   Bytes current_message_;

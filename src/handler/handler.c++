@@ -69,8 +69,8 @@ void Handler::on_rule_broken(Connection& connection, Rule rule) noexcept {
   ws_text client =
       static_cast<HandlerAttachment*>(connection.attachment())->fact(WS_REMOTE_ADDRESS);
   char line[256];
-  snprintf(line, sizeof line, "client %s closed with %u: %s (RFC 6455 section %s)",
-           client.data ? client.data : "unknown", unsigned(text.close_code), text.message,
+  snprintf(line, sizeof line, "client %s closed with %u: %s (RFC %d section %s)",
+           client.data ? client.data : "unknown", unsigned(text.close_code), text.message, text.rfc,
            text.section);
   library_->log(LogLevel::info, line);
 }

@@ -25,25 +25,43 @@ class Buffer {
   // Makes the buffer more bytes longer and returns where they go. expected is the size it will have
   // in the end as far as known: an upper bound for what is reserved ahead. Throws std::bad_alloc.
   uint8_t* grow(size_t more, uint64_t expected) {
-    size_t needed = size_ + more;
-    if (needed > capacity_) {
-      uint64_t ahead = std::min<uint64_t>(expected, std::max<uint64_t>(2 * needed, 4096));
-      size_t capacity = std::max(needed, size_t(ahead));
-      void* memory = realloc(memory_.get(), capacity);
-      if (!memory) throw std::bad_alloc();
-      (void)memory_.release();
-      memory_.reset(static_cast<uint8_t*>(memory));
-      capacity_ = capacity;
-    }
+    reserve(more, expected);
     uint8_t* at = memory_.get() + size_;
-    size_ = needed;
+    size_ += more;
     return at;
   }
+
+  // Memory behind the end, at least as much as asked for; add_written() then takes of it what was
+  // written. Throws std::bad_alloc.
+  MutableBytes spare(size_t at_least, uint64_t expected) {
+    reserve(at_least, expected);
+    return {memory_.get() + size_, capacity_ - size_};
+  }
+  void add_written(size_t size) { size_ += size; }
+
+  // Makes it empty, and keeps memory for later unless it is more than so many bytes.
+  void clear(size_t keep) {
+    size_ = 0;
+    if (capacity_ > keep) *this = Buffer();
+  }
+  void drop_last(size_t size) { size_ -= size; }
 
   size_t size() const { return size_; }
   MutableBytes bytes() { return {memory_.get(), size_}; }
 
  private:
+  void reserve(size_t more, uint64_t expected) {
+    size_t needed = size_ + more;
+    if (needed <= capacity_) return;
+    uint64_t ahead = std::min<uint64_t>(expected, std::max<uint64_t>(2 * needed, 4096));
+    size_t capacity = std::max(needed, size_t(ahead));
+    void* memory = realloc(memory_.get(), capacity);
+    if (!memory) throw std::bad_alloc();
+    (void)memory_.release();
+    memory_.reset(static_cast<uint8_t*>(memory));
+    capacity_ = capacity;
+  }
+
   struct Free {
     void operator()(uint8_t* memory) const { free(memory); }
   };

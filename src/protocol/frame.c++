@@ -6,12 +6,14 @@ namespace mws {
 
 namespace {
 
-constexpr uint8_t kFin = 0x80, kReserved = 0x70, kOpcode = 0x0f, kMask = 0x80, kLength = 0x7f;
+constexpr uint8_t kFin = 0x80, kReserved = 0x70, kCompressed = 0x40, kOpcode = 0x0f;
+constexpr uint8_t kMask = 0x80, kLength = 0x7f;
 
-Rule check_first_bytes(uint8_t first, uint8_t second) {
+Rule check_first_bytes(uint8_t first, uint8_t second, bool deflate) {
   uint8_t opcode = first & kOpcode, length = second & kLength;
-  if (first & kReserved) return Rule::reserved_bit_set;
+  if (first & kReserved & ~(deflate ? kCompressed : 0)) return Rule::reserved_bit_set;
   if (opcode > 10 || (opcode > 2 && opcode < 8)) return Rule::opcode_reserved;
+  if ((first & kCompressed) && opcode != 1 && opcode != 2) return Rule::compressed_bit_misplaced;
   if (!(second & kMask)) return Rule::frame_not_masked;
   if (opcode & 8) {
     if (length > kMaxControlPayload) return Rule::control_frame_too_long;
@@ -32,9 +34,9 @@ void put_big_endian(uint8_t* to, size_t size, uint64_t value) {
 
 }  // namespace
 
-ParsedHeader parse_client_header(Bytes input, FrameHeader& header) {
+ParsedHeader parse_client_header(Bytes input, FrameHeader& header, bool deflate) {
   if (input.size() < 2) return {};
-  Rule broken = check_first_bytes(input[0], input[1]);
+  Rule broken = check_first_bytes(input[0], input[1], deflate);
   if (broken != Rule::none) return {0, broken};
 
   size_t extended = (input[1] & kLength) < 126 ? 0 : (input[1] & kLength) == 126 ? 2 : 8;
@@ -48,14 +50,16 @@ ParsedHeader parse_client_header(Bytes input, FrameHeader& header) {
   size_t size = 2 + extended + 4;
   if (input.size() < size) return {};
   header.fin = input[0] & kFin;
+  header.compressed = input[0] & kCompressed;
   header.opcode = Opcode(input[0] & kOpcode);
   header.length = length;
   memcpy(&header.masking_key, &input[2 + extended], 4);
   return {size, Rule::none};
 }
 
-size_t write_server_header(uint8_t* out, Opcode opcode, bool fin, uint64_t length) {
-  out[0] = uint8_t((fin ? kFin : 0) | uint8_t(opcode));
+size_t write_server_header(uint8_t* out, Opcode opcode, bool fin, uint64_t length,
+                           bool compressed) {
+  out[0] = uint8_t((fin ? kFin : 0) | (compressed ? kCompressed : 0) | uint8_t(opcode));
   if (length < 126) {
     out[1] = uint8_t(length);
     return 2;

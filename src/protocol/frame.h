@@ -25,6 +25,7 @@ constexpr size_t kMaxControlPayload = 125;  // §5.5
 
 struct FrameHeader {
   bool fin = false;
+  bool compressed = false;  // RSV1: a message begins that is compressed (RFC 7692 §6)
   Opcode opcode = Opcode::continuation;
   uint32_t masking_key = 0;  // in memory order
   uint64_t length = 0;       // of the payload, in bytes
@@ -36,10 +37,12 @@ struct ParsedHeader {
 };
 
 // Reads a client's header from the front of input. Rules of a single header are checked here; rules
-// that need the state of the connection (fragmentation, message size) are the session's.
-ParsedHeader parse_client_header(Bytes input, FrameHeader& header);
+// that need the state of the connection (fragmentation, message size) are the session's. deflate:
+// the connection has agreed on permessage-deflate.
+ParsedHeader parse_client_header(Bytes input, FrameHeader& header, bool deflate = false);
 
 // Writes an unmasked header (§5.1) to out, which has room for kMaxServerHeader. Returns its size.
-size_t write_server_header(uint8_t* out, Opcode opcode, bool fin, uint64_t length);
+size_t write_server_header(uint8_t* out, Opcode opcode, bool fin, uint64_t length,
+                           bool compressed = false);
 
 }  // namespace mws

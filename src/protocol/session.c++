@@ -10,6 +10,13 @@
 
 namespace mws {
 
+namespace {
+Rule rule_of(Inflater::Result result) {
+  if (result == Inflater::Result::too_big) return Rule::message_too_big;
+  return result == Inflater::Result::corrupt ? Rule::deflate_corrupt : Rule::none;
+}
+}  // namespace
+
 struct Session::Partial {
   uint8_t head[kMaxClientHeader];  // of a header that has not arrived whole
   uint8_t head_size = 0;
@@ -19,8 +26,13 @@ struct Session::Partial {
   uint8_t control_size = 0;
   FrameHeader header;      // while in_frame; its masking key is turned as bytes are read
   uint64_t remaining = 0;  // bytes of the frame's payload, while in_frame
-  Utf8Validator utf8;      // of the message
-  Buffer message;          // what has arrived of it
+  // Of the message:
+  Utf8Validator utf8;
+  Buffer message;        // what has arrived of it, inflated
+  uint64_t arrived = 0;  // bytes of payload in its frames before this one
+  uint32_t fragments = 0;
+  bool compressed = false;
+  std::unique_ptr<Inflater> inflater;  // while it is compressed and refers to no other
   uint8_t control[kMaxControlPayload];
 
   void begin_frame(const FrameHeader& of) {
@@ -30,8 +42,11 @@ struct Session::Partial {
     control_size = 0;
     if (of.opcode == Opcode::text || of.opcode == Opcode::binary) {
       message_type = of.opcode;
+      compressed = of.compressed;
+      arrived = fragments = 0;
       utf8.reset();
     }
+    if (!is_control(of.opcode)) fragments++;
   }
   bool idle() const { return !head_size && !in_frame && !in_message; }
 };
@@ -73,15 +88,35 @@ uint8_t* Session::take_frame(uint8_t* at, uint8_t* end, Host& host) {
   if (whole && (is_control(header.opcode) || (header.fin && !in_message))) {
     size_t length = size_t(header.length);
     unmask(at, at, length, header.masking_key);
-    if (is_control(header.opcode)) handle_control(header.opcode, {at, length}, host);
-    else if (header.opcode == Opcode::text && state_ == State::open && !is_utf8({at, length}))
-      fail(Rule::text_not_utf8, host);
-    else deliver(header.opcode, {at, length}, host);
+    take_whole(header, {at, length}, host);
     return at + length;
   }
 
   partial().begin_frame(header);
   return take_rest_of_frame(at, end, host);
+}
+
+void Session::take_whole(const FrameHeader& header, MutableBytes payload, Host& host) {
+  if (is_control(header.opcode)) return handle_control(header.opcode, payload, host);
+  if (state_ != State::open) return;
+  if (header.compressed) return take_whole_compressed(header.opcode, payload, host);
+  if (header.opcode == Opcode::text && !is_utf8(payload)) return fail(Rule::text_not_utf8, host);
+  deliver(header.opcode, payload, host);
+}
+
+void Session::take_whole_compressed(Opcode type, Bytes payload, Host& host) {
+  DeflateShare& share = host.deflate_share();
+  Inflater& inflater = deflate_.client_takeover ? own_inflater() : share.inflater();
+  Buffer message = share.take_buffer();
+  auto result = inflater.inflate(payload, message, max_message_);
+  if (result == Inflater::Result::good) result = inflater.finish(message, max_message_);
+  // Text that came before what is wrong with the rest may be wrong itself.
+  Utf8Validator utf8;
+  if (type == Opcode::text && !utf8.feed(message.bytes())) fail(Rule::text_not_utf8, host);
+  else if (result != Inflater::Result::good) fail(rule_of(result), host);
+  else if (!utf8.complete()) fail(Rule::text_not_utf8, host);
+  else deliver(type, message.bytes(), host);
+  share.give_back(std::move(message));
 }
 
 // Inside a header or a payload that began in an earlier input, or that the input cuts off.
@@ -112,12 +147,9 @@ uint8_t* Session::take_rest_of_frame(uint8_t* at, uint8_t* end, Host& host) {
     p.header.masking_key = unmask(p.control + p.control_size, at, size, p.header.masking_key);
     p.control_size = uint8_t(p.control_size + size);
   } else if (size && state_ == State::open) {
-    // Before the last fragment nobody knows the size; the message's memory then doubles.
-    uint64_t expected = p.header.fin ? p.message.size() + p.remaining : max_message_;
-    uint8_t* to = p.message.grow(size, expected);
-    p.header.masking_key = unmask(to, at, size, p.header.masking_key);
-    if (p.message_type == Opcode::text && !p.utf8.feed({to, size})) {
-      fail(Rule::text_not_utf8, host);
+    Rule broken = take_piece({at, size});
+    if (broken != Rule::none) {
+      fail(broken, host);
       return end;
     }
   }
@@ -126,24 +158,67 @@ uint8_t* Session::take_rest_of_frame(uint8_t* at, uint8_t* end, Host& host) {
   return at + size;
 }
 
+// A piece of a data frame's payload, still masked.
+Rule Session::take_piece(MutableBytes piece) {
+  Partial& p = *partial_;
+  size_t had = p.message.size();
+  auto result = Inflater::Result::good;
+  if (p.compressed) {
+    p.header.masking_key = unmask(piece.data(), piece.data(), piece.size(), p.header.masking_key);
+    if (!deflate_.client_takeover && !p.inflater)
+      p.inflater = std::make_unique<Inflater>(deflate_.client_window_bits);
+    Inflater& inflater = deflate_.client_takeover ? own_inflater() : *p.inflater;
+    result = inflater.inflate(piece, p.message, max_message_);
+  } else {
+    // Before the last fragment nobody knows the size; the message's memory then doubles.
+    uint64_t expected = p.header.fin ? had + p.remaining : max_message_;
+    uint8_t* to = p.message.grow(piece.size(), expected);
+    p.header.masking_key = unmask(to, piece.data(), piece.size(), p.header.masking_key);
+  }
+  if (p.message_type == Opcode::text && !p.utf8.feed(p.message.bytes().subspan(had)))
+    return Rule::text_not_utf8;
+  return rule_of(result);
+}
+
+// All of the message's frames are there.
+Rule Session::finish_message() {
+  Partial& p = *partial_;
+  size_t had = p.message.size();
+  auto result = Inflater::Result::good;
+  Inflater* inflater =
+      deflate_.client_takeover && takeover_ ? takeover_->inflater.get() : p.inflater.get();
+  if (p.compressed && inflater) result = inflater->finish(p.message, max_message_);
+  bool is_text = p.message_type == Opcode::text;
+  if (is_text && !p.utf8.feed(p.message.bytes().subspan(had))) return Rule::text_not_utf8;
+  if (result == Inflater::Result::good && is_text && !p.utf8.complete()) return Rule::text_not_utf8;
+  return rule_of(result);
+}
+
 // Reads a header and holds it against all rules, its own and those of the session.
 ParsedHeader Session::parse_header(Bytes input, FrameHeader& header) const {
-  ParsedHeader parsed = parse_client_header(input, header);
+  ParsedHeader parsed = parse_client_header(input, header, deflate_.agreed());
   if (parsed.size && parsed.broken == Rule::none) parsed.broken = check(header);
   return parsed;
 }
 
 // Rules that a header alone cannot show. The size of a message is refused here, before a byte of
-// memory is reserved for it; the sum cannot overflow, as both are below 2^63.
+// memory is reserved for it; that of a compressed one again while it is inflated.
 Rule Session::check(const FrameHeader& header) const {
   if (is_control(header.opcode)) return Rule::none;
   bool in_message = partial_ && partial_->in_message;
   if (header.opcode == Opcode::continuation && !in_message) return Rule::continuation_without_start;
   if (header.opcode != Opcode::continuation && in_message) return Rule::data_frame_inside_message;
-  uint64_t before = in_message ? partial_->message.size() : 0;
-  if (before + header.length > max_message_) return Rule::message_too_big;
+  bool compressed = in_message ? partial_->compressed : header.compressed;
+  uint64_t arrived = in_message ? partial_->arrived : 0;
+  if (header.length > (compressed ? max_compressed() : max_message_) - arrived)
+    return Rule::message_too_big;
+  if (in_message && partial_->fragments == kMaxFragments) return Rule::too_many_fragments;
   return Rule::none;
 }
+
+// What the largest message allowed can take when it is compressed without getting smaller, and more
+// than that; without it, blocks that hold nothing could go on for ever.
+uint64_t Session::max_compressed() const { return max_message_ + max_message_ / 8 + 64; }
 
 void Session::finish_partial_frame(Host& host) {
   Partial& p = *partial_;
@@ -152,14 +227,14 @@ void Session::finish_partial_frame(Host& host) {
     handle_control(p.header.opcode, {p.control, p.control_size}, host);
     return;
   }
+  p.arrived += p.header.length;
   p.in_message = !p.header.fin;
   if (p.in_message) return;
+  Rule broken = state_ == State::open ? finish_message() : Rule::none;
   // The message leaves the session before the host sees it, so that the host may end the session.
   Buffer message = std::move(p.message);
-  if (p.message_type == Opcode::text && state_ == State::open && !p.utf8.complete()) {
-    fail(Rule::text_not_utf8, host);
-    return;
-  }
+  p.inflater.reset();
+  if (broken != Rule::none) return fail(broken, host);
   deliver(p.message_type, message.bytes(), host);
 }
 
@@ -188,10 +263,42 @@ void Session::handle_close(Bytes payload, Host& host) {
   end(code, text_of(reason), true, Rule::none, host);
 }
 
-bool Session::send(Opcode type, Bytes payload, Host& host) {
+bool Session::send(Opcode type, Bytes payload, Host& host, bool may_compress) {
   if (state_ != State::open) return false;
-  transmit_frame(type, payload, host);
+  if (may_compress && deflate_.agreed() && !payload.empty() && payload.size() >= deflate_.min_size)
+    transmit_deflated(type, payload, host);
+  else transmit_frame(type, payload, host);
   return true;
+}
+
+void Session::transmit_deflated(Opcode type, Bytes payload, Host& host) {
+  DeflateShare& share = host.deflate_share();
+  Buffer deflated = share.take_buffer();
+  bool own = deflate_.server_takeover;
+  Deflater& deflater =
+      own ? own_deflater() : share.deflater(deflate_.level, deflate_.server_window_bits);
+  deflater.deflate(payload, deflated);
+  // What the client has not seen, later messages must not refer to.
+  bool smaller = own || deflated.size() < payload.size();
+  transmit_frame(type, smaller ? deflated.bytes() : payload, host, smaller);
+  share.give_back(std::move(deflated));
+}
+
+Session::Takeover& Session::takeover() {
+  if (!takeover_) takeover_ = std::make_unique<Takeover>();
+  return *takeover_;
+}
+
+Inflater& Session::own_inflater() {
+  auto& own = takeover().inflater;
+  if (!own) own = std::make_unique<Inflater>(deflate_.client_window_bits);
+  return *own;
+}
+
+Deflater& Session::own_deflater() {
+  auto& own = takeover().deflater;
+  if (!own) own = Deflater::make(deflate_.level, deflate_.server_window_bits, true);
+  return *own;
 }
 
 bool Session::close(uint16_t code, std::string_view reason, Host& host) {
@@ -229,9 +336,9 @@ void Session::end(uint16_t code, std::string_view reason, bool clean, Rule broke
 
 void Session::abandon() { state_ = State::ended; }
 
-void Session::transmit_frame(Opcode opcode, Bytes payload, Host& host) {
+void Session::transmit_frame(Opcode opcode, Bytes payload, Host& host, bool compressed) {
   uint8_t header[kMaxServerHeader];
-  size_t size = write_server_header(header, opcode, true, payload.size());
+  size_t size = write_server_header(header, opcode, true, payload.size(), compressed);
   host.transmit({header, size}, payload);
 }
 

@@ -1,5 +1,6 @@
-// The server's side of one WebSocket after its opening handshake, RFC 6455 §5 to §8, as a state
-// machine: bytes in, events and bytes out. It does no I/O and knows no time. One thread at a time.
+// The server's side of one WebSocket after its opening handshake, RFC 6455 §5 to §8 and, where it
+// was agreed on, permessage-deflate (RFC 7692 §6), as a state machine: bytes in, events and bytes
+// out. It does no I/O and knows no time. One thread at a time.
 //
 // The session answers pings, answers and sends close frames, and fails the connection when the
 // client breaks a rule. Who owns it delivers what it transmits, in order, and decides how long to
@@ -10,6 +11,8 @@
 #include <string_view>
 
 #include "src/base/bytes.h"
+#include "src/protocol/deflate.h"
+#include "src/protocol/deflate_offer.h"
 #include "src/protocol/frame.h"
 #include "src/protocol/rule.h"
 
@@ -17,6 +20,8 @@ namespace mws {
 
 class Session {
  public:
+  static constexpr uint32_t kMaxFragments = 1 << 17;  // of one message
+
   class Host {
    public:
     // A whole message, type text or binary. The payload is writable and lives until the call
@@ -29,19 +34,24 @@ class Session {
     // what it was told (kCloseAbnormal if the server had closed before). Nothing will be
     // transmitted or delivered after it.
     virtual void on_end(uint16_t code, std::string_view reason, bool clean, Rule broken) = 0;
+    // What the sessions of this thread share. Asked only where permessage-deflate was agreed on.
+    virtual DeflateShare& deflate_share() = 0;
 
    protected:
     ~Host() = default;
   };
 
-  explicit Session(uint64_t max_message_bytes) : max_message_(max_message_bytes) {}
+  // A compressed message counts with the bytes that it inflates to.
+  explicit Session(uint64_t max_message_bytes, const DeflateParameters& deflate = {})
+      : max_message_(max_message_bytes), deflate_(deflate) {}
 
   // Takes all of input, which is unmasked in place. What arrives after the end is dropped.
   void receive(MutableBytes input, Host& host);
 
-  // Sends one message in one frame. False, and nothing is sent, once a close frame went out.
-  // Text must be UTF-8 (§5.6): the caller answers for it.
-  bool send(Opcode type, Bytes payload, Host& host);
+  // Sends one message in one frame, compressed if it may be and gets smaller. False, and nothing is
+  // sent, once a close frame went out. Text must be UTF-8 (§5.6): the caller answers for it. Throws
+  // std::bad_alloc.
+  bool send(Opcode type, Bytes payload, Host& host, bool may_compress = true);
 
   // Starts the closing handshake (§7.1.2). The code is one that may_be_sent() and the reason at
   // most kMaxCloseReason bytes of UTF-8; with kCloseNoCode the frame is empty. Messages that arrive
@@ -64,13 +74,26 @@ class Session {
   uint8_t* take_rest_of_frame(uint8_t* at, uint8_t* end, Host& host);
   ParsedHeader parse_header(Bytes input, FrameHeader& header) const;
   Rule check(const FrameHeader& header) const;
+  uint64_t max_compressed() const;
+  void take_whole(const FrameHeader& header, MutableBytes payload, Host& host);
+  void take_whole_compressed(Opcode type, Bytes payload, Host& host);
+  Rule take_piece(MutableBytes piece);
+  Rule finish_message();
   void finish_partial_frame(Host& host);
   void deliver(Opcode type, MutableBytes payload, Host& host);
   void handle_control(Opcode opcode, Bytes payload, Host& host);
   void handle_close(Bytes payload, Host& host);
   bool send_close(Bytes payload, Host& host);
   void fail(Rule rule, Host& host);
-  void transmit_frame(Opcode opcode, Bytes payload, Host& host);
+  void transmit_frame(Opcode opcode, Bytes payload, Host& host, bool compressed = false);
+  void transmit_deflated(Opcode type, Bytes payload, Host& host);
+  struct Takeover {  // from the first compressed message on
+    std::unique_ptr<Inflater> inflater;
+    std::unique_ptr<Deflater> deflater;
+  };
+  Takeover& takeover();
+  Inflater& own_inflater();
+  Deflater& own_deflater();
   void end(uint16_t code, std::string_view reason, bool clean, Rule broken, Host& host);
   Partial& partial();
 
@@ -79,6 +102,8 @@ class Session {
   };
   uint64_t max_message_;
   std::unique_ptr<Partial, PartialDeleter> partial_;
+  std::unique_ptr<Takeover> takeover_;
+  DeflateParameters deflate_;
   State state_ = State::open;
 };
 

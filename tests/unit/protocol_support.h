@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "src/protocol/session.h"
+#include "tests/unit/deflate_support.h"
 
 namespace mws::test {
 
@@ -104,7 +105,8 @@ inline std::string message_event(Opcode type, std::string_view payload) {
 }
 
 // Writes each event down as one line: "text hello", "binary \x00", "sent pong abc",
-// "sent close 1000 bye", "end 1000 bye, clean", "end 1002 reserved opcode, broken".
+// "sent close 1000 bye", "end 1000 bye, clean", "end 1002 reserved opcode, broken". Of what was
+// sent compressed it writes down what it inflates to: "sent compressed text hello".
 class Recorder final : public Session::Host {
  public:
   Events events;
@@ -127,10 +129,14 @@ class Recorder final : public Session::Host {
     EXPECT_FALSE(ended);
     uint8_t shortest[kMaxServerHeader];
     Opcode opcode = Opcode(header[0] & 15);
-    size_t size = write_server_header(shortest, opcode, true, payload.size());
+    bool compressed = header[0] & 0x40;
+    size_t size = write_server_header(shortest, opcode, true, payload.size(), compressed);
     EXPECT_TRUE(std::equal(header.begin(), header.end(), shortest, shortest + size));
     wire.append(text_of(header)).append(text_of(payload));
-    events.push_back("sent " + sent(opcode, text_of(payload)));
+    if (compressed)
+      events.push_back("sent compressed " +
+                       sent(opcode, inflater_.inflate(std::string(text_of(payload)))));
+    else events.push_back("sent " + sent(opcode, text_of(payload)));
     if (on_transmit) on_transmit(opcode);
   }
 
@@ -144,7 +150,12 @@ class Recorder final : public Session::Host {
     if (on_ended) on_ended();
   }
 
+  DeflateShare& deflate_share() override { return share_; }
+
  private:
+  DeflateShare share_;
+  PlainInflater inflater_;  // the client's
+
   static std::string sent(Opcode opcode, std::string_view payload) {
     if (opcode == Opcode::text || opcode == Opcode::binary) return message_event(opcode, payload);
     if (opcode == Opcode::ping) return joined("ping", payload);
@@ -169,7 +180,12 @@ inline void receive(Session& session, Recorder& host, std::string_view read) {
 struct Start {
   uint64_t limit = 1 << 20;
   std::function<void(Session&, Recorder&)> begin = {};  // before the first byte
+  DeflateParameters deflate = {};
 };
+
+// permessage-deflate as it is by default.
+const DeflateParameters kDeflate = {
+    .min_size = 256, .level = 3, .server_window_bits = 15, .client_window_bits = 15};
 
 struct Outcome {
   Events events;
@@ -181,7 +197,7 @@ struct Outcome {
 // Cuts are offsets into the stream, ascending.
 inline Outcome play(std::string_view stream, const std::vector<size_t>& cuts,
                     const Start& start = {}) {
-  Session session(start.limit);
+  Session session(start.limit, start.deflate);
   Recorder host;
   if (start.begin) start.begin(session, host);
   size_t from = 0;

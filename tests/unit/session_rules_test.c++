@@ -12,6 +12,7 @@ struct Breach {
   const char* name;
   std::string stream;
   uint64_t limit = 1 << 20;
+  bool deflate = false;  // permessage-deflate was agreed on
 };
 
 std::vector<Breach> framing_breaches() {
@@ -76,10 +77,35 @@ std::vector<Breach> payload_breaches() {
   };
 }
 
+std::vector<Breach> deflate_breaches() {
+  using enum Rule;
+  return {
+      {compressed_bit_misplaced, "continuation", text("a", more) + client_frame(0xc0, "b"), 99,
+       true},
+      {compressed_bit_misplaced, "ping", client_frame(0xc9, "a"), 99, true},
+      {compressed_bit_misplaced, "close", client_frame(0xc8, ""), 99, true},
+      {reserved_bit_set, "another one", client_frame(0xe1, "a"), 99, true},
+      {deflate_corrupt, "no such block", client_frame(0xc2, "\x07"), 99, true},
+      {deflate_corrupt, "cut off", client_frame(0xc2, "\xf2\x48"), 99, true},
+      {message_too_big, "inflated", client_frame(0xc2, from_hex("000700f8ff") + "1234567"), 6,
+       true},
+      {text_not_utf8, "inflated", client_frame(0xc1, from_hex("000100feff80")), 99, true},
+      {text_not_utf8, "cut off", client_frame(0xc1, from_hex("000100feffce00")), 99, true},
+  };
+}
+
 std::vector<Breach> all_breaches() {
-  std::vector<Breach> all = framing_breaches(), payload = payload_breaches();
-  all.insert(all.end(), payload.begin(), payload.end());
+  std::vector<Breach> all = framing_breaches();
+  for (auto& more : {payload_breaches(), deflate_breaches()})
+    all.insert(all.end(), more.begin(), more.end());
+  std::string fragments = text("", more);
+  for (uint32_t i = 1; i < Session::kMaxFragments; i++) fragments += client_frame(0, "");
+  all.push_back({Rule::too_many_fragments, "empty", fragments + continuation("")});
   return all;
+}
+
+Start start_of(const Breach& breach) {
+  return {.limit = breach.limit, .deflate = breach.deflate ? kDeflate : DeflateParameters{}};
 }
 
 // The close frame as the client must see it, from RFC 6455 and not from the code under test.
@@ -94,7 +120,7 @@ TEST(SessionRules, WhenBrokenEndTheSessionWithTheirOwnCloseFrame) {
   for (const Breach& breach : all_breaches()) {
     const RuleText& rule = describe(breach.rule);
     SCOPED_TRACE(std::string(rule.message) + ": " + breach.name);
-    Outcome outcome = outcome_of(breach.stream, {.limit = breach.limit});
+    Outcome outcome = outcome_of(breach.stream, start_of(breach));
     std::string what = std::to_string(rule.close_code) + " " + rule.message;
     ASSERT_GE(outcome.events.size(), 2u);
     EXPECT_EQ(*(outcome.events.end() - 2), "sent close " + what);
@@ -107,14 +133,15 @@ TEST(SessionRules, WhenBrokenEndTheSessionWithTheirOwnCloseFrame) {
 TEST(SessionRules, AreAllCoveredHere) {
   std::set<Rule> covered;
   for (const Breach& breach : all_breaches()) covered.insert(breach.rule);
-  EXPECT_EQ(covered.size(), size_t(Rule::close_reason_not_utf8));
+  EXPECT_EQ(covered.size(), size_t(Rule::deflate_corrupt));
 }
 
 TEST(SessionRules, WhenBrokenLeaveWhatCameBeforeDelivered) {
   for (const Breach& breach : all_breaches()) {
     SCOPED_TRACE(std::string(describe(breach.rule).message) + ": " + breach.name);
-    Events events = events_of(text("before", more) + continuation("") + breach.stream,
-                              {.limit = std::max<uint64_t>(breach.limit, 6)});
+    Start start = start_of(breach);
+    start.limit = std::max<uint64_t>(start.limit, 6);
+    Events events = events_of(text("before", more) + continuation("") + breach.stream, start);
     EXPECT_EQ(events.front(), "text before");
   }
 }
@@ -122,7 +149,7 @@ TEST(SessionRules, WhenBrokenLeaveWhatCameBeforeDelivered) {
 TEST(SessionRules, WhenBrokenDropWhatComesAfterwards) {
   for (const Breach& breach : all_breaches()) {
     SCOPED_TRACE(std::string(describe(breach.rule).message) + ": " + breach.name);
-    Start start{.limit = breach.limit};
+    Start start = start_of(breach);
     EXPECT_EQ(events_of(breach.stream, start),
               events_of(breach.stream + ping("after") + text("after") + close_frame(1000), start));
   }
