@@ -76,10 +76,13 @@ typedef enum ws_fact {
   WS_REMOTE_ADDRESS = 4, /* of the client, numeric; mod_remoteip's where in use */
   WS_SUBPROTOCOL = 5,    /* the accepted one; nothing without */
   /* Of the TLS that the client speaks with this server; nothing without TLS. */
-  WS_TLS_VERSION = 6,       /* "TLSv1.3" */
-  WS_TLS_CIPHER = 7,        /* OpenSSL's name: "TLS_AES_256_GCM_SHA384" */
-  WS_TLS_SERVER_NAME = 8,   /* that the client asked for (SNI); nothing if for none */
-  WS_TLS_CLIENT_SUBJECT = 9 /* of its certificate: "CN=alice,O=Example"; nothing without */
+  WS_TLS_VERSION = 6,        /* "TLSv1.3" */
+  WS_TLS_CIPHER = 7,         /* OpenSSL's name: "TLS_AES_256_GCM_SHA384" */
+  WS_TLS_SERVER_NAME = 8,    /* that the client asked for (SNI); nothing if for none */
+  WS_TLS_CLIENT_SUBJECT = 9, /* of its certificate: "CN=alice,O=Example"; nothing without */
+  /* That server and client have agreed on, as the server answered them (RFC 6455, section 9.1;
+     RFC 7692): "permessage-deflate; server_no_context_takeover"; nothing without. */
+  WS_EXTENSIONS = 10
 } ws_fact;
 
 /* What the server offers. All pointers are set, as far as size reaches. */

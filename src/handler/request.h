@@ -12,7 +12,7 @@
 
 namespace mws {
 
-inline constexpr size_t kFacts = size_t(WS_TLS_CLIENT_SUBJECT) + 1;
+inline constexpr size_t kFacts = size_t(WS_EXTENSIONS) + 1;
 
 // Filled in by who has read the request. All texts are followed by a zero byte and live as long as
 // the request.

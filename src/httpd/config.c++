@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <climits>
 #include <cstring>
 #include <memory>
@@ -110,6 +111,42 @@ const char* set_max_message(cmd_parms* cmd, void* config, const char* text) {
                         "1048576",
                         text);
   section_of(config).max_message = bytes;
+  return nullptr;
+}
+
+// "level=6" and its kin. False if it is none of them, or its value none that it takes.
+bool read_compression_option(std::string_view option, DeflateSettings& settings) {
+  size_t equals = option.find('=');
+  if (equals == option.npos) return false;
+  std::string_view name = option.substr(0, equals), value = option.substr(equals + 1);
+  if (name == "takeover") {
+    settings.takeover = value == "on";
+    return value == "on" || value == "off";
+  }
+  uint32_t number = 0;
+  auto [end, error] = std::from_chars(value.begin(), value.end(), number);
+  if (error != std::errc() || end != value.end()) return false;
+  if (name == "level") settings.level = int(std::min(number, 10u));
+  else if (name == "window") settings.window_bits = int(std::min(number, 16u));
+  else if (name == "min-size") settings.min_size = number;
+  else return false;
+  return settings.level >= 1 && settings.level <= 9 && settings.window_bits >= 9 &&
+         settings.window_bits <= kMaxWindowBits;
+}
+
+const char* set_compression(cmd_parms* cmd, void* config, int argc, char* const argv[]) {
+  auto* settings = pool_new<DeflateSettings>(cmd->pool);
+  settings->on = argc && !strcasecmp(argv[0], "on");
+  if (!argc || (!settings->on && strcasecmp(argv[0], "off")))
+    return "WebSocketCompression needs on or off, and behind on what is to differ from level=3 "
+           "window=15 takeover=off min-size=256";
+  for (int i = 1; i < argc; i++)
+    if (!settings->on || !read_compression_option(argv[i], *settings))
+      return apr_psprintf(cmd->pool,
+                          "WebSocketCompression: \"%s\" is none of level=1 to level=9, window=9 to "
+                          "window=15, takeover=on, takeover=off, min-size=BYTES%s",
+                          argv[i], settings->on ? "" : ", which go with on");
+  section_of(config).compression = settings;
   return nullptr;
 }
 
@@ -263,6 +300,7 @@ void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_confi
   if (!add.origins) merged->origins = base.origins;
   if (!add.max_message) merged->max_message = base.max_message;
   if (add.detach < 0) merged->detach = base.detach;
+  if (!add.compression) merged->compression = base.compression;
   merged->params.insert(base.params.begin(), base.params.end());
   return merged;
 }
@@ -313,6 +351,10 @@ const command_rec kDirectives[] = {
                       "origins that may connect: same (the default), any, null, or hosts"),
     AP_INIT_TAKE1("WebSocketMaxMessage", setter(set_max_message), nullptr, kAnywhere,
                   "largest message in bytes (default 1048576)"),
+    AP_INIT_TAKE_ARGV("WebSocketCompression", setter(set_compression), nullptr, kAnywhere,
+                      "on (the default) or off, and for permessage-deflate level=1 to 9, window=9 "
+                      "to 15, takeover=on or off, min-size=BYTES (default level=3 window=15 "
+                      "takeover=off min-size=256)"),
     AP_INIT_TAKE1("WebSocketThreads", setter(set_threads), nullptr, RSRC_CONF,
                   "event loops per child process, 1 to 64 (default 1)"),
     AP_INIT_FLAG("WebSocketDetach", setter(set_detach), nullptr, kAnywhere,

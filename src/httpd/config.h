@@ -6,6 +6,7 @@
 #include "src/handler/handler.h"
 #include "src/httpd/module.h"
 #include "src/protocol/close_code.h"
+#include "src/protocol/deflate_offer.h"
 #include "src/protocol/origin.h"
 
 namespace mws {
@@ -23,10 +24,14 @@ struct LocationConfig {
   const OriginPolicy* origins = nullptr;
   apr_off_t max_message = 0;  // bytes; 0: not set
   int detach = -1;            // WebSocketDetach; -1: not set
+  const DeflateSettings* compression = nullptr;
 
   const OriginPolicy& origin_policy() const;
   uint64_t max_message_bytes() const {
     return uint64_t(max_message ? max_message : kDefaultMaxMessage);
+  }
+  DeflateSettings deflate_settings() const {
+    return compression ? *compression : DeflateSettings();
   }
 };
 

@@ -141,11 +141,16 @@ void apply_header_directives(request_rec* r) {
   }
 }
 
-// No extension is spoken yet: a 101 without Sec-WebSocket-Extensions declines every offer (§9.1).
-void decline_extensions(request_rec* r, const OpeningRequest& opening) {
-  if (!opening.extensions) return;
-  for (const ExtensionOffer& offer : parse_extension_offers(*opening.extensions))
-    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "extension declined: %s", offer.name.c_str());
+// Nothing where the client offers no extension that can be spoken: a 101 without
+// Sec-WebSocket-Extensions declines every offer (§9.1).
+DeflateAgreement agree_on_extensions(request_rec* r, const LocationConfig& location,
+                                     const OpeningRequest& opening) {
+  if (!opening.extensions) return {};
+  auto agreed =
+      agree_on_deflate(parse_extension_offers(*opening.extensions), location.deflate_settings());
+  ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "extensions: %s",
+                agreed ? agreed->answer.c_str() : "all declined");
+  return agreed.value_or(DeflateAgreement());
 }
 
 void send_101(request_rec* r, const HandshakeRequest& request) {
@@ -161,6 +166,9 @@ void send_101(request_rec* r, const HandshakeRequest& request) {
   if (request.facts[WS_SUBPROTOCOL].data)
     apr_table_setn(r->headers_out, "Sec-WebSocket-Protocol",
                    apr_pstrdup(r->pool, request.facts[WS_SUBPROTOCOL].data));
+  if (request.facts[WS_EXTENSIONS].data)
+    apr_table_setn(r->headers_out, "Sec-WebSocket-Extensions",
+                   apr_pstrdup(r->pool, request.facts[WS_EXTENSIONS].data));
   ap_send_interim_response(r, 1);
 }
 
@@ -216,8 +224,9 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
     return refuse(r, HTTP_FORBIDDEN, "10.2",
                   apr_pstrcat(r->pool, "origin ", origin, " may not connect here", nullptr));
   }
-  decline_extensions(r, opening);
+  DeflateAgreement deflate = agree_on_extensions(r, location, opening);
   HttpdRequest request(r);
+  if (deflate.parameters.agreed()) request.facts[WS_EXTENSIONS] = text_of(deflate.answer.c_str());
   if (int status = handler.handshake(request)) {
     // httpd would answer 500 for a status that it has no name for.
     if (status != HTTP_INTERNAL_SERVER_ERROR &&
@@ -238,8 +247,9 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
     transport = detached_transport(r->connection);
     child_engine().start();
   }
-  auto connection = std::make_unique<Connection>(
-      std::move(transport), handler, location.max_message_bytes(), handler.attach(request));
+  auto connection =
+      std::make_unique<Connection>(std::move(transport), handler, location.max_message_bytes(),
+                                   handler.attach(request), deflate.parameters);
   send_101(r, request);
   if (r->connection->aborted) return OK;  // the client is gone, or never read what came before
   if (loop) return stay_resident(r, std::move(loop), std::move(connection));
