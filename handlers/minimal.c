@@ -6,7 +6,7 @@ static const ws_host* host;
 
 static void greet(void* state, ws_connection* connection) {
   (void)state;
-  host->send(connection, WS_TEXT, "hello", 5);
+  host->send(connection, WS_TEXT, "hello", 5, 0);
 }
 
 static void count(void* state, ws_connection* connection, ws_type type, const void* data,
@@ -14,7 +14,7 @@ static void count(void* state, ws_connection* connection, ws_type type, const vo
   char line[64];
   int length = snprintf(line, sizeof line, "%lu bytes", (unsigned long)size);
   (void)state, (void)type, (void)data;
-  host->send(connection, WS_TEXT, line, (size_t)length);
+  host->send(connection, WS_TEXT, line, (size_t)length, 0);
 }
 
 static const ws_handler handler = {

@@ -44,6 +44,7 @@ inline void log(ws_level level, const std::string& line) {
 struct Message {
   std::string_view data;
   bool binary = false;
+  bool compress = true;  // when it is sent; see WS_UNCOMPRESSED
 };
 
 // The parameters of a location.
@@ -92,7 +93,8 @@ class Connection {
 
   ws_result send(Message message) {
     return detail::host->send(connection_, message.binary ? WS_BINARY : WS_TEXT,
-                              message.data.data(), message.data.size());
+                              message.data.data(), message.data.size(),
+                              message.compress ? 0 : WS_UNCOMPRESSED);
   }
   ws_result send_text(std::string_view text) { return send({text, false}); }
   ws_result send_binary(std::string_view bytes) { return send({bytes, true}); }
@@ -107,6 +109,7 @@ class Connection {
   std::string_view query() const { return fact(WS_QUERY).value_or(""); }
   Text user() const { return fact(WS_USER); }
   Text subprotocol() const { return fact(WS_SUBPROTOCOL); }
+  Text extensions() const { return fact(WS_EXTENSIONS); }
   Text tls_version() const { return fact(WS_TLS_VERSION); }
   Text tls_cipher() const { return fact(WS_TLS_CIPHER); }
   Text tls_server_name() const { return fact(WS_TLS_SERVER_NAME); }

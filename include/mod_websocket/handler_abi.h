@@ -67,6 +67,12 @@ typedef enum ws_result {
   WS_INVALID = -2    /* nothing was done: an argument is not allowed */
 } ws_result;
 
+/* A flag of send: the message goes out as it is, where it would else be compressed because the
+   client has agreed to permessage-deflate (RFC 7692) and WebSocketCompression is on. For what does
+   not get smaller, such as pictures, and for what must not be compressed together with what a
+   stranger may choose, such as a secret. */
+#define WS_UNCOMPRESSED 1u
+
 /* What is known of a request and kept for its connection. */
 typedef enum ws_fact {
   WS_PATH = 0,           /* of the URL, decoded: "/chat/room" */
@@ -107,10 +113,11 @@ struct ws_host {
      WS_INVALID if the client did not offer it. The last call counts. */
   ws_result (*accept_subprotocol)(ws_request* request, const char* subprotocol);
 
-  /* Sends a message in one frame. The memory is the caller's again when the call returns.
-     WS_OK, WS_QUEUED, WS_HIGH_WATER or WS_CLOSED; WS_INVALID for another type, NULL with a size, or
-     a text that is not UTF-8. */
-  ws_result (*send)(ws_connection* connection, ws_type type, const void* data, size_t size);
+  /* Sends a message in one frame. The memory is the caller's again when the call returns. flags: 0,
+     or WS_UNCOMPRESSED. WS_OK, WS_QUEUED, WS_HIGH_WATER or WS_CLOSED; WS_INVALID for another type
+     or flag, NULL with a size, or a text that is not UTF-8. */
+  ws_result (*send)(ws_connection* connection, ws_type type, const void* data, size_t size,
+                    uint32_t flags);
   /* Starts the closing handshake (RFC 6455, section 7.1.2); close follows when the client has
      answered, or after 5 seconds. Messages that arrive in between are dropped. code: 1000 to 1003,
      1007 to 1014 or 3000 to 4999, or 0 for a frame without a code; reason: UTF-8, at most 123

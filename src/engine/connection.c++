@@ -24,8 +24,17 @@ Connection::~Connection() = default;
 // --- What handlers ask for ---
 
 SendResult Connection::send(Opcode type, Bytes payload, bool may_compress) {
+  return guarded_send([&] { return session_.send(type, payload, *this, may_compress); });
+}
+
+SendResult Connection::send(const PreparedMessage& message) {
+  return guarded_send([&] { return session_.send(message, *this); });
+}
+
+template <class Send>
+SendResult Connection::guarded_send(Send send) {
   try {
-    if (!session_.send(type, payload, *this, may_compress)) return SendResult::closed;
+    if (!send()) return SendResult::closed;
   } catch (const std::bad_alloc&) {  // while compressing; what follows might refer to this message
     write_failed();
   }

@@ -66,6 +66,7 @@ class Connection final : private Session::Host, private Timer {
 
   // may_compress: where the client has agreed to it and it is worth it.
   SendResult send(Opcode type, Bytes payload, bool may_compress = true);
+  SendResult send(const PreparedMessage& message);
   // Starts the closing handshake; on_close follows. See Session::close for what is allowed.
   bool close(uint16_t code, std::string_view reason);
   // Bytes that were sent but that the kernel did not take yet.
@@ -83,6 +84,8 @@ class Connection final : private Session::Host, private Timer {
   void loop_drain(uint16_t code);
   void loop_stop(uint16_t code);
 
+  template <class Send>
+  SendResult guarded_send(Send send);
   void read_some();
   void close_if_drained();
   void client_ended();

@@ -56,15 +56,17 @@ ws_result accept_subprotocol(ws_request* request, const char* subprotocol) noexc
   return WS_OK;
 }
 
-ws_result send(ws_connection* connection, ws_type type, const void* data, size_t size) noexcept {
+ws_result send(ws_connection* connection, ws_type type, const void* data, size_t size,
+               uint32_t flags) noexcept {
   if (!connection || (!data && size) || size > PTRDIFF_MAX) return WS_INVALID;
+  if (flags & ~WS_UNCOMPRESSED) return WS_INVALID;
   if (type != WS_TEXT && type != WS_BINARY) return WS_INVALID;
   Bytes payload(static_cast<const uint8_t*>(data), size);
   Connection& to = *connection_of(connection);
   // A text that goes back as it came has been checked on its way in.
   if (type == WS_TEXT && !to.loop().is_current_message(Opcode::text, payload) && !is_utf8(payload))
     return WS_INVALID;
-  switch (to.send(Opcode(type), payload)) {
+  switch (to.send(Opcode(type), payload, !(flags & WS_UNCOMPRESSED))) {
     case SendResult::sent: return WS_OK;
     case SendResult::queued: return WS_QUEUED;
     case SendResult::high_water: return WS_HIGH_WATER;

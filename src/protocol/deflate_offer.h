@@ -33,6 +33,8 @@ struct DeflateParameters {
   bool client_takeover = false;    // the client's may
 
   bool agreed() const { return server_window_bits != 0; }
+  // Whether to try on a message of so many bytes.
+  bool compresses(size_t size) const { return agreed() && size && size >= min_size; }
 };
 
 struct DeflateAgreement {

@@ -265,9 +265,18 @@ void Session::handle_close(Bytes payload, Host& host) {
 
 bool Session::send(Opcode type, Bytes payload, Host& host, bool may_compress) {
   if (state_ != State::open) return false;
-  if (may_compress && deflate_.agreed() && !payload.empty() && payload.size() >= deflate_.min_size)
-    transmit_deflated(type, payload, host);
+  if (may_compress && deflate_.compresses(payload.size())) transmit_deflated(type, payload, host);
   else transmit_frame(type, payload, host);
+  return true;
+}
+
+bool Session::send(const PreparedMessage& message, Host& host) {
+  // With takeover it depends on what this client got before.
+  if (deflate_.server_takeover)
+    return send(message.type(), message.payload(), host, message.may_compress());
+  if (state_ != State::open) return false;
+  auto frame = deflate_.agreed() ? message.frame(deflate_, host.deflate_share()) : message.frame();
+  host.transmit(frame.header, frame.payload);
   return true;
 }
 
@@ -335,6 +344,12 @@ void Session::end(uint16_t code, std::string_view reason, bool clean, Rule broke
 }
 
 void Session::abandon() { state_ = State::ended; }
+
+size_t Session::takeover_bytes() const {
+  if (!takeover_) return 0;
+  return sizeof *takeover_ + (takeover_->inflater ? takeover_->inflater->memory_bytes() : 0) +
+         (takeover_->deflater ? takeover_->deflater->memory_bytes() : 0);
+}
 
 void Session::transmit_frame(Opcode opcode, Bytes payload, Host& host, bool compressed) {
   uint8_t header[kMaxServerHeader];

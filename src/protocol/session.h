@@ -14,6 +14,7 @@
 #include "src/protocol/deflate.h"
 #include "src/protocol/deflate_offer.h"
 #include "src/protocol/frame.h"
+#include "src/protocol/prepared_message.h"
 #include "src/protocol/rule.h"
 
 namespace mws {
@@ -52,6 +53,7 @@ class Session {
   // sent, once a close frame went out. Text must be UTF-8 (§5.6): the caller answers for it. Throws
   // std::bad_alloc.
   bool send(Opcode type, Bytes payload, Host& host, bool may_compress = true);
+  bool send(const PreparedMessage& message, Host& host);
 
   // Starts the closing handshake (§7.1.2). The code is one that may_be_sent() and the reason at
   // most kMaxCloseReason bytes of UTF-8; with kCloseNoCode the frame is empty. Messages that arrive
@@ -63,6 +65,8 @@ class Session {
 
   bool may_send() const { return state_ == State::open; }
   bool ended() const { return state_ == State::ended; }
+  // What context takeover holds for this connection.
+  size_t takeover_bytes() const;
   // Part of a message, or of a frame, has arrived and its end has not.
   bool in_message() const { return partial_ != nullptr; }
 

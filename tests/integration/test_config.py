@@ -101,7 +101,8 @@ def test_a_good_configuration_passes():
         *(f"WebSocketDrainTimeout {time}" for time in ["0", "30", "30s", "500ms", "2min", "24h", "86400"]),
         "WebSocketDrainCode 1001", "WebSocketDrainCode 1012", "WebSocketDetach OFF", in_location("WebSocketDetach On"),
         "<VirtualHost *:1>", "WebSocketDetach off", "</VirtualHost>",
-        "WebSocketThreads 64", "WebSocketMaxMessage 9223372036854775807", "WebSocketOrigin SAME any null a.example *.b.example:1 https://[::1]",
+        "WebSocketCompression Off", "WebSocketCompression ON", in_location("WebSocketCompression on level=9 window=9 takeover=on min-size=4294967295"),
+        "WebSocketCompression on level=1 window=15 takeover=off min-size=0", "WebSocketThreads 64", "WebSocketMaxMessage 9223372036854775807", "WebSocketOrigin SAME any null a.example *.b.example:1 https://[::1]",
         "WebSocketParam colour red", "WebSocketHandler minimal", "WebSocketHandler none", in_location("WebSocketHandler echo websocket_handler")]))
     try:
         status, output = server.configtest()
@@ -151,6 +152,22 @@ def test_drain_code_takes_nothing_but_1001_and_1012(value):
 @pytest.mark.parametrize("value", ["", '""', "yes", "1", "offf", "none"])
 def test_detach_takes_nothing_but_on_and_off(value):
     assert refused(f"WebSocketDetach {value}") == (1, "WebSocketDetach must be On or Off")
+
+
+@pytest.mark.parametrize("value", ["level=0", "level=10", "level=99999999999", "level=", "level", "level=3x", "level=-1", "window=8", "window=16",
+                                   "takeover=yes", "takeover", "takeover=", "min-size=-1", "min-size=1k", "min-size=4294967296", "speed=9", "=", "off", " "])
+def test_compression_takes_nothing_but_its_options(value):
+    what = f'WebSocketCompression: "{value}" is none of level=1 to level=9, window=9 to window=15, takeover=on, takeover=off, min-size=BYTES'
+    assert refused(f'WebSocketCompression on level=3 "{value}"') == (1, what)
+
+
+def test_compression_needs_on_or_off_first():
+    for arguments in ["", "level=3", "yes", '""']:
+        assert refused(f"WebSocketCompression {arguments}") == (
+            1, "WebSocketCompression needs on or off, and behind on what is to differ from level=3 window=15 takeover=off min-size=256")
+    what = ('WebSocketCompression: "level=3" is none of level=1 to level=9, window=9 to window=15, takeover=on, takeover=off, '
+            "min-size=BYTES, which go with on")
+    assert refused("WebSocketCompression off level=3") == (1, what)
 
 
 @pytest.mark.parametrize("value", ["all", "None", "*", "*.", "http://", "a.example/", "a.example:0", "a.example:65536", "a.example:x", "a b.example", "://a", "ht tp://a", "*.*.example", "a.*.example"])

@@ -69,7 +69,7 @@ TEST_F(HostTest, WithNullForEverythingDoesNothing) {
   EXPECT_EQ(host.request_subprotocol(nullptr, 0).data, nullptr);
   EXPECT_EQ(host.accept_subprotocol(nullptr, "one"), WS_INVALID);
   EXPECT_EQ(host.accept_subprotocol(abi(request), nullptr), WS_INVALID);
-  EXPECT_EQ(host.send(nullptr, WS_TEXT, "x", 1), WS_INVALID);
+  EXPECT_EQ(host.send(nullptr, WS_TEXT, "x", 1, 0), WS_INVALID);
   EXPECT_EQ(host.close(nullptr, 1000, nullptr, 0), WS_INVALID);
   EXPECT_EQ(host.buffered_amount(nullptr), 0u);
   EXPECT_EQ(host.fact(nullptr, WS_PATH).data, nullptr);
@@ -156,12 +156,12 @@ TEST_F(HostTest, OfAConnectionWithoutAttachmentKnowsNothing) {
 TEST_F(HostTest, SendsTextsAndBinariesOfAnySize) {
   std::string large(100'000, 'l');
   EXPECT_EQ(inside([&](ws_connection* c) {
-              EXPECT_EQ(host.send(c, WS_TEXT, "h\xc3\xa9", 3), WS_OK);
-              EXPECT_EQ(host.send(c, WS_BINARY, "\xff\x00", 2), WS_OK);
-              EXPECT_EQ(host.send(c, WS_TEXT, "", 0), WS_OK);
-              EXPECT_EQ(host.send(c, WS_BINARY, nullptr, 0), WS_OK);
+              EXPECT_EQ(host.send(c, WS_TEXT, "h\xc3\xa9", 3, 0), WS_OK);
+              EXPECT_EQ(host.send(c, WS_BINARY, "\xff\x00", 2, 0), WS_OK);
+              EXPECT_EQ(host.send(c, WS_TEXT, "", 0, 0), WS_OK);
+              EXPECT_EQ(host.send(c, WS_BINARY, nullptr, 0, 0), WS_OK);
               EXPECT_EQ(host.buffered_amount(c), 5u + 4u + 2u + 2u);
-              EXPECT_EQ(host.send(c, WS_TEXT, large.data(), large.size()), WS_OK);
+              EXPECT_EQ(host.send(c, WS_TEXT, large.data(), large.size(), 0), WS_OK);
             }),
             (Events{"text h\\xc3\\xa9", "binary \\xff\\x00", "text", "binary",
                     message_event(Opcode::text, large), "close 1000"}));
@@ -170,14 +170,16 @@ TEST_F(HostTest, SendsTextsAndBinariesOfAnySize) {
 TEST_F(HostTest, SendsNothingThatItMustNot) {
   EXPECT_EQ(inside([](ws_connection* c) {
               for (int type : {0, 3, 8, 9, 10, 1000, -1})
-                EXPECT_EQ(host.send(c, ws_type(type), "x", 1), WS_INVALID) << type;
+                EXPECT_EQ(host.send(c, ws_type(type), "x", 1, 0), WS_INVALID) << type;
               for (ws_type type : {WS_TEXT, WS_BINARY}) {
-                EXPECT_EQ(host.send(c, type, nullptr, 1), WS_INVALID);
-                EXPECT_EQ(host.send(c, type, "x", SIZE_MAX), WS_INVALID);
-                EXPECT_EQ(host.send(c, type, "x", size_t(PTRDIFF_MAX) + 1), WS_INVALID);
+                EXPECT_EQ(host.send(c, type, nullptr, 1, 0), WS_INVALID);
+                EXPECT_EQ(host.send(c, type, "x", 1, 2), WS_INVALID);
+                EXPECT_EQ(host.send(c, type, "x", 1, 0x80000001), WS_INVALID);
+                EXPECT_EQ(host.send(c, type, "x", SIZE_MAX, 0), WS_INVALID);
+                EXPECT_EQ(host.send(c, type, "x", size_t(PTRDIFF_MAX) + 1, 0), WS_INVALID);
               }
-              EXPECT_EQ(host.send(c, WS_TEXT, "\xff", 1), WS_INVALID);
-              EXPECT_EQ(host.send(c, WS_TEXT, "cut \xc3", 5), WS_INVALID);
+              EXPECT_EQ(host.send(c, WS_TEXT, "\xff", 1, 0), WS_INVALID);
+              EXPECT_EQ(host.send(c, WS_TEXT, "cut \xc3", 5, 0), WS_INVALID);
               EXPECT_EQ(host.buffered_amount(c), 0u);
             }),
             (Events{"close 1000"}));
@@ -187,8 +189,8 @@ TEST_F(HostTest, SaysWhatWaits) {
   client.room = 1;
   inside([this](ws_connection* c) {
     std::string large(600'000, 'l');
-    EXPECT_EQ(host.send(c, WS_TEXT, large.data(), large.size()), WS_QUEUED);
-    EXPECT_EQ(host.send(c, WS_TEXT, large.data(), large.size()), WS_HIGH_WATER);
+    EXPECT_EQ(host.send(c, WS_TEXT, large.data(), large.size(), 0), WS_QUEUED);
+    EXPECT_EQ(host.send(c, WS_TEXT, large.data(), large.size(), 0), WS_HIGH_WATER);
     EXPECT_EQ(host.buffered_amount(c), 2 * (large.size() + 10) - 1);
     client.room = kUnlimited;
   });
@@ -196,10 +198,10 @@ TEST_F(HostTest, SaysWhatWaits) {
 
 TEST_F(HostTest, ABinaryMessageSentBackAsATextIsChecked) {
   log.then_on_message = [](Connection& c, Opcode type, Bytes payload) {
-    ws_result result = host.send(abi(c), WS_TEXT, payload.data(), payload.size());
+    ws_result result = host.send(abi(c), WS_TEXT, payload.data(), payload.size(), 0);
     EXPECT_EQ(result, type == Opcode::text ? WS_OK : WS_INVALID);
     if (type == Opcode::binary) return;
-    EXPECT_EQ(host.send(abi(c), WS_TEXT, payload.data(), payload.size() - 1), WS_INVALID);
+    EXPECT_EQ(host.send(abi(c), WS_TEXT, payload.data(), payload.size() - 1, 0), WS_INVALID);
   };
   client.sends(text("caf\xc3\xa9") + binary("\xff"));
   EXPECT_EQ(inside([](ws_connection*) {}), (Events{"text caf\\xc3\\xa9", "close 1000"}));
@@ -220,7 +222,7 @@ TEST_F(HostTest, ClosesWithNoCodeReasonOrTextThatItMustNot) {
               EXPECT_EQ(host.close(c, 1000, "r", SIZE_MAX), WS_INVALID);
               EXPECT_EQ(host.close(c, 1000, "\xff", 1), WS_INVALID);
               EXPECT_EQ(host.close(c, 1000, "cut \xc3", 5), WS_INVALID);
-              EXPECT_EQ(host.send(c, WS_TEXT, "still open", 10), WS_OK);
+              EXPECT_EQ(host.send(c, WS_TEXT, "still open", 10, 0), WS_OK);
             }),
             (Events{"text still open", "close 1000"}));
 }
@@ -235,8 +237,8 @@ TEST_F(HostTest, ClosesWithEveryCodeThatItMay) {
     each.log.then_on_open = [&](Connection& c) {
       EXPECT_EQ(host.close(abi(c), uint16_t(code), reason.data(), reason.size()), WS_OK);
       EXPECT_EQ(host.close(abi(c), uint16_t(code), nullptr, 0), WS_CLOSED);
-      EXPECT_EQ(host.send(abi(c), WS_TEXT, "late", 4), WS_CLOSED);
-      EXPECT_EQ(host.send(abi(c), WS_TEXT, "\xff", 1), WS_INVALID);
+      EXPECT_EQ(host.send(abi(c), WS_TEXT, "late", 4, 0), WS_CLOSED);
+      EXPECT_EQ(host.send(abi(c), WS_TEXT, "\xff", 1, 0), WS_INVALID);
       EXPECT_EQ(host.close(abi(c), 1004, nullptr, 0), WS_INVALID);
     };
     adopt(each.loop, each.client, each.log);
@@ -248,7 +250,7 @@ TEST_F(HostTest, ClosesWithEveryCodeThatItMay) {
 
 TEST_F(HostTest, AfterTheEndSaysThatItIsClosed) {
   log.then_on_close = [](Connection& c) {
-    EXPECT_EQ(host.send(abi(c), WS_TEXT, "late", 4), WS_CLOSED);
+    EXPECT_EQ(host.send(abi(c), WS_TEXT, "late", 4, 0), WS_CLOSED);
     EXPECT_EQ(host.close(abi(c), 1000, nullptr, 0), WS_CLOSED);
     EXPECT_EQ(shown(host.fact(abi(c), WS_PATH)), "/path");
   };

@@ -58,6 +58,8 @@ struct Report : websocket::Handler {
     else if (text == "params") connection.send_text(all_params());
     else if (text == "count") connection.send_text(std::to_string(state.messages));
     else if (text == "tls") connection.send_text(tls(connection));
+    else if (text == "extensions") connection.send_text(connection.extensions().value_or("none"));
+    else if (text.starts_with("uncompressed ")) connection.send({text, false, false});
     else if (text == "block") pause();  // for ever, as a loop's thread gets no signals
     else if (text == "crash") raise(SIGSEGV);
     else if (text == "throw") throw std::runtime_error("thrown in message");

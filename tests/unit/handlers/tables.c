@@ -35,7 +35,7 @@ static void message(void* state, ws_connection* connection, ws_type type, const 
                     size_t size) {
   (void)state, (void)size;
   host->log(host, WS_INFO, "message");
-  host->send(connection, type, data, size);
+  host->send(connection, type, data, size, 0);
 }
 
 static void close(void* state, ws_connection* connection, uint16_t code, const char* reason,

@@ -48,7 +48,7 @@ const ws_handler table = {
     [](void* state, ws_connection*) { state_of(state).reach("open"); },
     [](void* state, ws_connection* connection, ws_type type, const void* data, size_t size) {
       state_of(state).reach("message");
-      host->send(connection, type, data, size);
+      host->send(connection, type, data, size, 0);
     },
     [](void* state, ws_connection*, uint16_t, const char*, size_t, int) {
       state_of(state).reach("close");
