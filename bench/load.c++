@@ -2,6 +2,9 @@
 //
 //   load [--tls] echo  PORT PATH CONNECTIONS BYTES DEPTH SECONDS PID
 //       DEPTH binary messages in flight on each WebSocket
+//   load [--tls] deflate PORT PATH CONNECTIONS SECONDS PID
+//       a JSON text of 1 KB, another on each WebSocket, compressed, in flight; reply_bytes is what
+//       an answer takes, compressed
 //   load [--tls] idle  PORT PATH CONNECTIONS PID
 //       memory of CONNECTIONS WebSockets that do nothing
 //   load [--tls] churn PORT PATH CLIENTS SECONDS PID
@@ -20,10 +23,13 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <memory>
+#include <random>
 #include <vector>
 
 #include "bench/link.h"
 #include "bench/processes.h"
+#include "src/protocol/deflate.h"
 #include "src/protocol/mask.h"
 
 namespace {
@@ -42,14 +48,16 @@ struct Target {
 
   Link connect(size_t number) const { return Link(port, number, tls); }
 
-  void open(Link& link) const {
+  void open(Link& link, const char* headers = "") const {
     link.send_all(std::string("GET ") + path +
                   " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
                   "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
+                  headers + "\r\n");
     std::string answer;
     for (char byte; !answer.ends_with("\r\n\r\n"); answer += byte) link.receive_all(&byte, 1);
     if (!answer.starts_with("HTTP/1.1 101 ")) fail("refused: %.60s", answer.c_str());
+    if (*headers && answer.find("permessage-deflate") == answer.npos) fail("no compression");
   }
 
   Link open_websocket(size_t number) const {
@@ -67,17 +75,42 @@ SSL_CTX* make_tls_context() {
   return context;
 }
 
-std::string client_frame(size_t size) {
-  std::string frame("\x82", 1);
-  size_t extended = size < 126 ? 0 : size < 65536 ? 2 : 8;
+std::string client_frame(uint8_t first, std::string payload) {
+  std::string frame(1, char(first));
+  size_t size = payload.size(), extended = size < 126 ? 0 : size < 65536 ? 2 : 8;
   frame += char(0x80 | (extended == 0 ? size : extended == 2 ? 126 : 127));
   for (size_t i = extended; i--;) frame += char(uint64_t(size) >> 8 * i);
   uint32_t key = 0x78563412;
   frame.append(reinterpret_cast<char*>(&key), 4);
-  std::vector<uint8_t> payload(size);
-  for (size_t i = 0; i < size; i++) payload[i] = uint8_t('a' + i % 26);
-  mws::unmask(payload.data(), payload.data(), size, key);
-  return frame.append(reinterpret_cast<char*>(payload.data()), size);
+  auto* bytes = reinterpret_cast<uint8_t*>(payload.data());
+  mws::unmask(bytes, bytes, size, key);
+  return frame + payload;
+}
+
+std::string client_frame(size_t size) {
+  std::string payload(size, 0);
+  for (size_t i = 0; i < size; i++) payload[i] = char('a' + i % 26);
+  return client_frame(0x82, payload);
+}
+
+// A text of 1 KB such as an application sends, another for each number, compressed as browsers do.
+std::string deflated_json_frame(size_t number) {
+  std::minstd_rand random{unsigned(number + 1)};
+  static const char* const words[] = {"order",   "price",  "customer", "shipping", "address",
+                                      "invoice", "status", "pending",  "complete", "warehouse"};
+  auto word = [&] { return words[random() % 10]; };
+  std::string text = "{\"type\":\"update\",\"at\":" + std::to_string(random()) + ",\"rows\":[";
+  for (char row[200]; text.size() < 900; text += row)
+    snprintf(row, sizeof row, "{\"id\":%u,\"name\":\"%s %s\",\"price\":%u.%02u,\"open\":%s},",
+             unsigned(random() % 1'000'000), word(), word(), unsigned(random() % 1000),
+             unsigned(random() % 100), random() % 2 ? "true" : "false");
+  text.back() = ']';
+  text += ",\"id\":\"";
+  while (text.size() < 1022) text += "0123456789abcdef"[random() >> 8 & 15];
+  text += "\"}";
+  mws::Buffer payload;
+  mws::Deflater::make(6, 15, false)->deflate(mws::bytes_of(text), payload);
+  return client_frame(0xc1, std::string(mws::text_of(payload.bytes())));
 }
 
 // Counts replies of a known size, of which it looks at the headers only.
@@ -105,6 +138,35 @@ class ReplyCounter {
   size_t reply_bytes_, had_ = 0;
 };
 
+// Counts compressed replies, of which it looks at the headers only.
+class DeflatedCounter {
+ public:
+  explicit DeflatedCounter(uint64_t& bytes) : bytes_(bytes) {}
+
+  size_t take(const char* bytes, size_t size) {
+    held_.append(bytes, size);
+    size_t count = 0, at = 0;
+    for (size_t length; (length = reply_bytes(at)) && held_.size() - at >= length; count++) {
+      at += length;
+      bytes_ += length;
+    }
+    held_.erase(0, at);
+    return count;
+  }
+
+ private:
+  // Of the reply at a place, 0 while its header is incomplete.
+  size_t reply_bytes(size_t at) const {
+    if (held_.size() - at < 4) return 0;
+    if (held_[at] != '\xc1') fail("a reply starts with byte %#x", held_[at] & 255);
+    size_t length = held_[at + 1];
+    return length < 126 ? 2 + length : 4 + (uint8_t(held_[at + 2]) << 8 | uint8_t(held_[at + 3]));
+  }
+
+  uint64_t& bytes_;
+  std::string held_;
+};
+
 // Counts HTTP responses, each of which has to be a 200 with a Content-Length.
 class ResponseCounter {
  public:
@@ -130,22 +192,27 @@ class ResponseCounter {
 
 // --- The closed loop: each connection keeps its number of requests in flight ---
 
+// A run of equal requests, so that many go in one write.
+struct Requests {
+  explicit Requests(const std::string& one, size_t depth) : size(one.size()) {
+    while (run.size() < std::max<size_t>(depth * size, depth > 1 ? 65536 : 1)) run += one;
+  }
+  size_t size;  // of one
+  std::string run;
+};
+
 template <class Counter>
 class ClosedLoop {
  public:
-  // All requests are equal.
-  ClosedLoop(std::string request, size_t depth) : request_(std::move(request)), depth_(depth) {
-    while (requests_.size() < std::max<size_t>(depth * request_.size(), 65536))
-      requests_ += request_;
-    latency_s_.reserve(1 << 22);
-  }
+  explicit ClosedLoop(size_t depth) : depth_(depth) { latency_s_.reserve(1 << 22); }
 
-  void add(Link link, Counter counter) {
-    peers_.push_back({std::move(link), std::move(counter), 0, false, {}});
+  void add(Link link, Counter counter, std::shared_ptr<const Requests> requests) {
+    peers_.push_back({std::move(link), std::move(counter), std::move(requests), 0, false, {}});
     watch(peers_.size() - 1, EPOLLIN, EPOLL_CTL_ADD);
   }
 
-  void run(double seconds, const Processes& server) {
+  // The number of replies.
+  size_t run(double seconds, const Processes& server) {
     double from_s = now_s(), cpu_from_s = server.cpu_s();
     for (size_t i = 0; i < peers_.size(); i++) ask(i, depth_, from_s);
     progress_s_ = from_s;
@@ -160,12 +227,14 @@ class ClosedLoop {
     printf("cpu_us=%.4f replies_s=%.0f p50_us=%.0f p99_us=%.0f cipher=%s\n",
            1e6 * cpu_s / double(latency_s_.size()), double(latency_s_.size()) / took_s,
            percentile_us(.5), percentile_us(.99), peers_[0].link.cipher().c_str());
+    return latency_s_.size();
   }
 
  private:
   struct Peer {
     Link link;
     Counter replies;
+    std::shared_ptr<const Requests> requests;
     size_t unsent;  // bytes of requests
     bool watched_for_room;
     std::deque<double> sent_s;
@@ -179,18 +248,18 @@ class ClosedLoop {
   }
 
   void ask(size_t i, size_t count, double at_s) {
-    peers_[i].unsent += count * request_.size();
+    peers_[i].unsent += count * peers_[i].requests->size;
     peers_[i].sent_s.insert(peers_[i].sent_s.end(), count, at_s);
     send_some(i);
   }
 
   void send_some(size_t i) {
     Peer& peer = peers_[i];
+    const auto& [one, run] = *peer.requests;
     while (peer.unsent && !peer.link.full()) {
-      // Where in the run of equal requests the rest begins.
-      size_t into = (request_.size() - peer.unsent % request_.size()) % request_.size();
-      size_t size = std::min(peer.unsent, requests_.size() - into);
-      peer.unsent -= peer.link.send(requests_.data() + into, size);
+      size_t into = (one - peer.unsent % one) % one;  // where in the run the rest begins
+      size_t size = std::min(peer.unsent, run.size() - into);
+      peer.unsent -= peer.link.send(run.data() + into, size);
     }
     if (peer.link.full() == peer.watched_for_room) return;
     peer.watched_for_room = peer.link.full();
@@ -223,7 +292,6 @@ class ClosedLoop {
     return 1e6 * latency_s_[size_t(part * double(latency_s_.size() - 1))];
   }
 
-  std::string request_, requests_;
   size_t depth_;
   int epoll_ = epoll_create1(0);
   std::vector<Peer> peers_;
@@ -235,16 +303,33 @@ class ClosedLoop {
 
 int echo(const Target& target, size_t connections, size_t bytes, size_t depth, double seconds,
          const Processes& server) {
-  ClosedLoop<ReplyCounter> loop(client_frame(bytes), depth);
-  for (size_t i = 0; i < connections; i++) loop.add(target.open_websocket(i), ReplyCounter(bytes));
+  ClosedLoop<ReplyCounter> loop(depth);
+  auto requests = std::make_shared<Requests>(client_frame(bytes), depth);
+  for (size_t i = 0; i < connections; i++)
+    loop.add(target.open_websocket(i), ReplyCounter(bytes), requests);
   loop.run(seconds, server);
   return 0;
 }
 
+int deflate(const Target& target, size_t connections, double seconds, const Processes& server) {
+  ClosedLoop<DeflatedCounter> loop(1);
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < connections; i++) {
+    Link link = target.connect(i);
+    target.open(link, "Sec-WebSocket-Extensions: permessage-deflate\r\n");
+    loop.add(std::move(link), DeflatedCounter(bytes),
+             std::make_shared<Requests>(deflated_json_frame(i), 1));
+  }
+  size_t replies = loop.run(seconds, server);
+  printf("reply_bytes=%.1f\n", double(bytes) / double(replies));
+  return 0;
+}
+
 int http(const Target& target, size_t connections, double seconds, const Processes& server) {
-  ClosedLoop<ResponseCounter> loop(
+  ClosedLoop<ResponseCounter> loop(1);
+  auto requests = std::make_shared<Requests>(
       std::string("GET ") + target.path + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 1);
-  for (size_t i = 0; i < connections; i++) loop.add(target.connect(i), ResponseCounter());
+  for (size_t i = 0; i < connections; i++) loop.add(target.connect(i), ResponseCounter(), requests);
   loop.run(seconds, server);
   return 0;
 }
@@ -327,6 +412,8 @@ int main(int argc, char** argv) {
   Target target{int(number(1)), words[2], context.get()};
   if (mode == "echo" && count == 8)
     return echo(target, number(3), number(4), number(5), atof(words[6]), Processes(atoi(words[7])));
+  if (mode == "deflate" && count == 6)
+    return deflate(target, number(3), atof(words[4]), Processes(atoi(words[5])));
   if (mode == "idle" && count == 5) return idle(target, number(3), Processes(atoi(words[4])));
   if (mode == "churn" && count == 6)
     return churn(target, number(3), atof(words[4]), Processes(atoi(words[5])));
@@ -335,6 +422,7 @@ int main(int argc, char** argv) {
     return http(target, number(3), atof(words[4]), Processes(atoi(words[5])));
   fprintf(stderr,
           "usage: load [--tls] echo PORT PATH CONNECTIONS BYTES DEPTH SECONDS PID\n"
+          "       load [--tls] deflate PORT PATH CONNECTIONS SECONDS PID\n"
           "       load [--tls] idle PORT PATH CONNECTIONS PID\n"
           "       load [--tls] churn PORT PATH CLIENTS SECONDS PID\n"
           "       load [--tls] hold PORT PATH CONNECTIONS\n"
