@@ -1,6 +1,15 @@
 #include "src/protocol/utf8.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <random>
+
 #include "tests/unit/protocol_support.h"
+
+#ifdef WEBSOCKET_SIMDJSON
+#include <simdjson.h>
+#endif
 
 namespace mws {
 namespace {
@@ -183,6 +192,147 @@ TEST(Utf8, ThatEndsInsideACharacterIsNotComplete) {
     EXPECT_FALSE(validator.complete());
     EXPECT_FALSE(is_utf8(bytes_of(start)));
   }
+}
+
+// ---- All ways to validate -----------------------------------------------------------------------
+
+// Without the library, and with each of the library's implementations that this CPU can run.
+template <typename Check>
+void in_all_ways(Check check) {
+  {
+    SCOPED_TRACE("plain");
+    check(&Utf8Validator::feed_plainly);
+  }
+#ifdef WEBSOCKET_SIMDJSON
+  const simdjson::implementation* usual = simdjson::get_active_implementation();
+  for (const simdjson::implementation* each : simdjson::get_available_implementations())
+    if (each->supported_by_runtime_system()) {
+      SCOPED_TRACE("simdjson's " + each->name());
+      simdjson::get_active_implementation() = each;
+      check(&Utf8Validator::feed);
+    }
+  simdjson::get_active_implementation() = usual;
+#else
+  check(&Utf8Validator::feed);
+#endif
+}
+using Feed = bool (Utf8Validator::*)(Bytes);
+
+// Feeds a text in pieces that end at the cuts and at its end. Each piece has memory of its own, so
+// that a sanitizer sees what is read beside it.
+void expect_agreement(Feed feed, Bytes text, const std::vector<size_t>& cuts) {
+  Verdict expected = decode(text);
+  Utf8Validator validator;
+  size_t begin = 0;
+  for (size_t i = 0; i <= cuts.size(); i++) {
+    size_t end = i < cuts.size() ? cuts[i] : text.size();
+    std::vector<uint8_t> piece(text.begin() + long(begin), text.begin() + long(end));
+    bool good = (validator.*feed)(piece);
+    ASSERT_EQ(good, end <= expected.viable) << "piece " << begin << " to " << end;
+    ASSERT_EQ(validator.complete(), good && decode(text.first(end)).complete) << "after " << end;
+    begin = end;
+  }
+}
+
+// Bytes in front of and behind a sequence: what the fast paths skip, and what they do not.
+std::string filled(size_t size, bool ascii) {
+  std::string out(size % 2, 'a');
+  while (out.size() < size) out += ascii ? "zz" : "é";
+  return out;
+}
+
+TEST(Utf8, EverySplitOfASequenceAtTheLimitsOfBlocksGivesThePlainDecodersVerdict) {
+  const char* sequences[] = {"c3a9",     "e282ac",   "f09d849e", "eda080", "e08080",  "f08fbfbf",
+                             "f4908080", "f8888080", "c3",       "e282",   "f09d84",  "80",
+                             "ff",       "c0af",     "e28261",   "f09d61", "efbfbff4"};
+  in_all_ways([&](Feed feed) {
+    for (std::string_view hex : sequences)
+      for (size_t limit : {0, 16, 32, 48, 64, 128})
+        for (size_t before = limit < 5 ? 0 : limit - 5; before <= limit + 1; before++)
+          for (size_t after : {0, 1, 15, 28, 44, 46, 48, 64, 67})
+            for (bool ascii : {true, false}) {
+              std::string sequence = test::from_hex(hex);
+              std::string text = filled(before, ascii) + sequence + filled(after, ascii);
+              expect_agreement(feed, bytes_of(text), {});
+              for (size_t cut = 0; cut <= sequence.size() && cut < 4; cut++) {
+                expect_agreement(feed, bytes_of(text), {before + cut});
+                expect_agreement(feed, bytes_of(text), {before + cut, before + sequence.size()});
+              }
+              if (testing::Test::HasFailure()) FAIL() << hex << " behind " << before;
+            }
+  });
+}
+
+// A valid text; non_ascii of 8 characters are something else than ASCII.
+std::string random_text(std::mt19937& random, size_t size, unsigned non_ascii) {
+  static const std::string kCharacters[] = {
+      "\xc2\x80",     "é", "߿", "\xe0\xa0\x80",    "語", "\xed\x9f\xbf",
+      "\xef\xbf\xbf", "𐀀", "😀",  "\xf4\x8f\xbf\xbf"};
+  std::string text;
+  while (text.size() < size)
+    if (random() % 8 < non_ascii) text += kCharacters[random() % std::size(kCharacters)];
+    else text += char(random() % 128);
+  return text;
+}
+
+void mutate(std::mt19937& random, std::string& text) {
+  if (text.empty()) return;
+  size_t at = random() % text.size();
+  switch (random() % 5) {
+    case 0: text[at] = char(random()); break;
+    case 1: text[at] = char(text[at] ^ 1 << random() % 8); break;
+    case 2: text.erase(at, 1 + random() % 3); break;
+    case 3: text.insert(at, 1, char(0x80 | random())); break;
+    default: text.resize(at);
+  }
+}
+
+TEST(Utf8, RandomAndMutatedTextsInRandomPiecesGiveThePlainDecodersVerdict) {
+  in_all_ways([](Feed feed) {
+    std::mt19937 random(6455);
+    for (int round = 0; round < 4000; round++) {
+      std::string text = random_text(random, random() % 300, unsigned(round) % 9);
+      for (unsigned mutations = random() % 3; mutations; mutations--) mutate(random, text);
+      std::vector<size_t> cuts;
+      for (size_t n = random() % 4; n; n--) cuts.push_back(random() % (text.size() + 1));
+      std::sort(cuts.begin(), cuts.end());
+      expect_agreement(feed, bytes_of(text), cuts);
+      if (testing::Test::HasFailure()) FAIL() << "round " << round;
+    }
+  });
+}
+
+TEST(Utf8, LongTextsGiveThePlainDecodersVerdict) {
+  in_all_ways([](Feed feed) {
+    std::mt19937 random(3629);
+    for (int round = 0; round < 20; round++) {
+      std::string text = random_text(random, 70000, unsigned(round) % 9);
+      expect_agreement(feed, bytes_of(text), {random() % 4096, 16384, 65536});
+      mutate(random, text);
+      expect_agreement(feed, bytes_of(text), {});
+      if (testing::Test::HasFailure()) FAIL() << "round " << round;
+    }
+  });
+}
+
+// Nothing can be read behind this memory, by libraries either.
+TEST(Utf8, NothingBehindThePieceIsRead) {
+  size_t page = size_t(sysconf(_SC_PAGESIZE));
+  void* memory =
+      mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  uint8_t* end = static_cast<uint8_t*>(memory) + page;
+  ASSERT_EQ(mprotect(end, page, PROT_NONE), 0);
+  in_all_ways([&](Feed feed) {
+    for (bool ascii : {true, false})
+      for (size_t size = 0; size <= 300; size++) {
+        memcpy(end - size, filled(size, ascii).data(), size);
+        Utf8Validator validator;
+        ASSERT_TRUE((validator.*feed)({end - size, size})) << size;
+        ASSERT_TRUE(validator.complete()) << size;
+      }
+  });
+  munmap(memory, 2 * page);
 }
 
 }  // namespace
