@@ -13,6 +13,7 @@
 
 #include "src/protocol/session.h"
 #include "tests/unit/deflate_support.h"
+#include "tests/unit/plain_session.h"
 
 namespace mws::test {
 
@@ -207,8 +208,18 @@ inline Outcome play(std::string_view stream, const std::vector<size_t>& cuts,
   return {host.events, host.wire, host.broken};
 }
 
+// What the plain session makes of a stream. With closed it has sent a close frame with 1001 before.
+inline Outcome plain_outcome(std::string_view stream, const Start& start, bool closed = false) {
+  PlainSession session(start.limit, start.deflate);
+  Recorder host;
+  if (closed) session.close(1001, "", host);
+  session.receive(bytes_of(stream), host);
+  return {host.events, host.wire, host.broken};
+}
+
 // The outcome of a stream in one read, after checking that it is the same byte by byte and cut in
-// two at every offset. A long stream is cut only near its ends and here and there between.
+// two at every offset, and that of the plain session, unless something happens before the first
+// byte. A long stream is cut only near its ends and here and there between.
 inline Outcome outcome_of(std::string_view stream, const Start& start = {}) {
   Outcome whole = play(stream, {}, start);
   auto expect_same = [&](const Outcome& other, const std::string& how) {
@@ -217,6 +228,7 @@ inline Outcome outcome_of(std::string_view stream, const Start& start = {}) {
     EXPECT_EQ(whole.broken, other.broken) << how;
     return whole == other;
   };
+  if (!start.begin) expect_same(plain_outcome(stream, start), "the plain session");
   std::vector<size_t> every(stream.empty() ? 0 : stream.size() - 1);
   for (size_t i = 0; i < every.size(); i++) every[i] = i + 1;
   expect_same(play(stream, every, start), "byte by byte");
