@@ -1,7 +1,7 @@
 # mod_websocket. `make help` lists the targets; everything that is built goes into build/.
 
 # Targets that work without, or before, ./configure.
-UNCONFIGURED := help run check check-layers check-format format clean distclean dist node
+UNCONFIGURED := help run check check-layers check-format format fuzz fuzz-build clean distclean dist node
 
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out $(UNCONFIGURED),$(GOALS)),)
@@ -12,7 +12,7 @@ endif
 .SUFFIXES:
 .DEFAULT_GOAL := all
 .PHONY: all module handlers unit asan-unit unit-build asan-build tsan-build asan-check tsan-check bench-build run check check-layers check-format format bench soak \
-        install uninstall clean distclean dist node help FORCE
+        fuzz fuzz-build install uninstall clean distclean dist node help FORCE
 
 PORT ?= 9998
 
@@ -39,9 +39,10 @@ HTTPD_SOURCES := $(wildcard src/httpd/*.c++) mod_websocket.c++
 UNIT_SOURCES := $(wildcard tests/unit/*.c++)
 HANDLERS := $(sort $(patsubst handlers/%.c++,%,$(wildcard handlers/*.c++)) $(patsubst handlers/%.c,%,$(wildcard handlers/*.c)))
 BENCHES := $(patsubst bench/%.c++,%,$(wildcard bench/*.c++))
+FUZZERS := $(patsubst tests/fuzz/%.c++,%,$(wildcard tests/fuzz/*.c++))
 HEADERS := $(wildcard include/mod_websocket/*.h)
 WWW := $(shell find www -type f)
-FORMATTED := $(shell find mod_websocket.c++ src include handlers tests/unit bench \
+FORMATTED := $(shell find mod_websocket.c++ src include handlers tests/unit tests/fuzz bench \
                \( -name '*.c++' -o -name '*.h' -o -name '*.c' \) -type f 2>/dev/null)
 
 objects = $(patsubst %.c++,$(1)/%.o,$(2))
@@ -202,6 +203,22 @@ build/conf/mod_websocket-standalone: standalone build/config.mk
 	  -e 's|^version=.*|version="$(VERSION)"|' $< > $@
 	@chmod 755 $@
 
+# Fuzz targets, by clang, which brings libFuzzer; the layers that see no system.
+FUZZ_CXX ?= clang++
+FUZZ_OBJECTS := $(call objects,build/fuzz/obj,$(foreach layer,base protocol,$(wildcard src/$(layer)/*.c++)))
+fuzz_flags = -std=c++20 $(WARNINGS) -I. -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+
+build/fuzz.list: LIST = $(FUZZ_OBJECTS)
+
+build/fuzz/obj/%.o: %.c++
+	@mkdir -p $(@D)
+	$(call quiet,C++)$(FUZZ_CXX) $(fuzz_flags) $(DEPENDENCIES) $(CPPFLAGS) -c -o $@ $<
+
+$(FUZZERS:%=build/fuzz/%): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(FUZZ_OBJECTS) build/fuzz.list
+	$(call quiet,LD )$(FUZZ_CXX) $(fuzz_flags) -fsanitize=fuzzer $(LDFLAGS) -o $@ $(filter %.o,$^) $(FUZZ_LIBS)
+
+-include $(FUZZ_OBJECTS:.o=.d) $(FUZZERS:%=build/fuzz/obj/tests/fuzz/%.d)
+
 -include $(CORE_OBJECTS:.o=.d) $(HTTPD_OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(ASAN_OBJECTS:.o=.d) \
          $(HANDLERS:%=build/obj/handlers/%.d) $(TEST_HANDLERS:build/tests/%.so=build/obj/tests/unit/%.d) $(BENCHES:%=build/obj/bench/%.d)
 
@@ -213,7 +230,7 @@ run: ## install what is missing, build, serve on http://127.0.0.1:9998/ (PORT=N 
 	@tools/foreground ./standalone --port $(PORT)
 
 check: ## install what the tests need, build, run all tests
-	@tools/need build test
+	@tools/need build test fuzz
 	@tests/run
 
 unit-build: build/unit_tests build/asan/unit_tests
@@ -229,6 +246,14 @@ asan-check: ## run a real httpd with the address and undefined-behaviour sanitiz
 
 tsan-check: ## run a real httpd with the thread sanitizer in the module
 	@tests/run tsan-httpd
+
+fuzz-build: $(FUZZERS:%=build/fuzz/%)
+
+SECONDS ?= 60
+fuzz: ## look for crashes (SECONDS=60 for each target; TARGET=NAME for one)
+	@tools/need fuzz
+	@+$(MAKE) $(PARALLEL) --no-print-directory fuzz-build
+	@tests/fuzz/run --seconds $(SECONDS) $(TARGET)
 
 check-layers: ## check that each layer includes only what it may
 	@tools/check-layers

@@ -77,6 +77,11 @@ def test_several_missing_commands_are_installed_at_once(machine):
     assert machine.calls("apt-get") == ["update -qq", f"{INSTALL} make apache2-dev"]
 
 
+def test_fuzzing_needs_clang(machine):
+    machine.need("fuzz")
+    assert machine.calls("apt-get")[1].startswith(f"{INSTALL} clang")
+
+
 def test_another_command_that_does_the_same_will_do(machine):
     machine.remove("g++", "pkg-config")
     machine.add("clang++", "exit 99")
@@ -119,4 +124,4 @@ def test_without_apt_it_says_what_is_missing_and_lets_the_build_try(machine):
 
 
 def test_an_unknown_set_is_refused(machine):
-    assert machine.need("build", "everything") == (2, "", "need: no such set: everything (build, test, format)\n")
+    assert machine.need("build", "everything") == (2, "", "need: no such set: everything (build, test, fuzz, format)\n")

@@ -4,12 +4,16 @@
 
 #include <string>
 
+#include "tests/unit/plain_header.h"
+
 namespace mws {
 namespace {
 
 // What the server answers to a client's header, with the settings of a location.
 std::string answer(std::string_view header, const DeflateSettings& settings = {}) {
-  auto agreed = agree_on_deflate(parse_extension_offers(header), settings);
+  auto offers = parse_extension_offers(header);
+  auto agreed = agree_on_deflate(offers, settings);
+  EXPECT_EQ(agreed ? agreed->answer : "", test::plain_answer(offers, settings));
   return agreed ? agreed->answer : "declined";
 }
 

@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "tests/unit/plain_handshake.h"
+
 namespace mws {
 namespace {
 
@@ -27,6 +29,7 @@ int status_after(Change change) {
   EXPECT_NE(verdict.section, nullptr);
   EXPECT_EQ(std::string(verdict.section).empty(), verdict.status == 101);
   EXPECT_EQ(std::string(verdict.reason).empty(), verdict.status == 101);
+  EXPECT_EQ(test::plain_status(request), verdict.status);
   return verdict.status;
 }
 

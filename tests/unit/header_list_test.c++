@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "tests/unit/plain_header.h"
+
 namespace mws {
 namespace {
 
@@ -64,16 +66,11 @@ TEST(SplitTokens, HasNothingIfAnyElementIsNoToken) {
 
 // ---- Extension offers ---------------------------------------------------------------------------
 
-// "name; parameter; parameter=value" of each offer, joined by " | ".
+// What the offers say, after checking that the plain reader reads the same.
 std::string offers_in(std::string_view header) {
-  std::string out;
-  for (const ExtensionOffer& offer : parse_extension_offers(header)) {
-    if (!out.empty()) out += " | ";
-    out += offer.name;
-    for (const ExtensionParameter& parameter : offer.parameters) {
-      out += "; " + parameter.name;
-      if (parameter.value) out += "=" + *parameter.value;
-    }
+  std::string out = test::offers_text(parse_extension_offers(header));
+  if (header.size() < 1000) {
+    EXPECT_EQ(out, test::offers_text(test::plain_offers(std::string(header)))) << header;
   }
   return out;
 }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/unit/plain_handshake.h"
+
 namespace mws {
 namespace {
 
@@ -27,7 +29,8 @@ TEST(Origin, IsReadWithItsPortOrItsSchemesDefault) {
            {"http://[::ffff:1.2.3.4]:81", {"http", "[::ffff:1.2.3.4]", 81}},
            {"moz-extension://abc-def", {"moz-extension", "abc-def", 0}},
        })
-    EXPECT_EQ(parse_origin(c.text), c.expected) << c.text;
+    for (auto read : {parse_origin(c.text), test::plain_origin(c.text)})
+      EXPECT_EQ(read, c.expected) << c.text;
 }
 
 TEST(Origin, IsNothingElse) {
@@ -73,7 +76,8 @@ TEST(Origin, IsNothingElse) {
                            "http://[::1%25eth0]",
                            "http://[example.com]",
                            "http://http://example.com"})
-    EXPECT_EQ(parse_origin(text), std::nullopt) << text;
+    for (auto read : {parse_origin(text), test::plain_origin(text)})
+      EXPECT_EQ(read, std::nullopt) << text;
 }
 
 TEST(Origin, OfAHostHeaderTakesTheSchemeOfTheConnection) {
@@ -217,6 +221,7 @@ TEST(OriginPolicy, IsNotMadeOfAnythingElse) {
                            "http://a,http://b"}) {
     OriginPolicy policy;
     EXPECT_FALSE(policy.allow(text)) << text;
+    EXPECT_FALSE(test::plain_rule(text)) << text;
     EXPECT_FALSE(policy.allows("http://host", Origin{"https", "example.com", 443})) << text;
   }
 }
