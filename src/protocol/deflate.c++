@@ -149,9 +149,10 @@ Inflater::Result Inflater::inflate(Bytes piece, Buffer& out, uint64_t limit) {
       int status = ::inflate(&stream, Z_NO_FLUSH);
       out.add_written(had - stream.avail_out);
       if (status == Z_MEM_ERROR) throw std::bad_alloc();
-      if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
+      // What is past the limit comes first: zlib may have looked at what follows, or not yet.
+      if (out.size() > limit) result = Result::too_big;
+      else if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
         result = Result::corrupt;
-      else if (out.size() > limit) result = Result::too_big;
       if (result != Result::good) return;
       // Another stream may follow a last block; a window stays, as later blocks may refer to it.
       if (status == Z_STREAM_END) inflateResetKeep(&stream);

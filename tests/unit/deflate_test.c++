@@ -145,6 +145,15 @@ TEST(Inflater, StopsOneBytePastTheLimit) {
   }
 }
 
+// zlib looks ahead of what it has room for; pieces may end before that.
+TEST(Inflater, StopsAtTheLimitWhateverFollows) {
+  std::string payload = bytes({0x4b, 0x00, 0xfe, 0xec});
+  EXPECT_EQ(inflate(payload, 1).result, Result::corrupt);
+  Inflated cut = inflate(payload, 0);
+  EXPECT_EQ(cut.result, Result::too_big);
+  EXPECT_EQ(cut.message, "`");
+}
+
 // --- Deflating ---
 
 class EveryDeflater : public testing::TestWithParam<std::tuple<int, int, bool>> {};
