@@ -1,7 +1,7 @@
 # mod_websocket. `make help` lists the targets; everything that is built goes into build/.
 
 # Targets that work without, or before, ./configure.
-UNCONFIGURED := help run check check-layers check-format format fuzz fuzz-build clean distclean dist node
+UNCONFIGURED := help run check check-layers check-format format fuzz clean distclean dist node
 
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out $(UNCONFIGURED),$(GOALS)),)
@@ -210,12 +210,12 @@ fuzz_flags = -std=c++20 $(WARNINGS) -I. -O1 -g -fno-omit-frame-pointer -fsanitiz
 
 build/fuzz.list: LIST = $(FUZZ_OBJECTS)
 
-build/fuzz/obj/%.o: %.c++
+build/fuzz/obj/%.o: %.c++ build/config.mk
 	@mkdir -p $(@D)
-	$(call quiet,C++)$(FUZZ_CXX) $(fuzz_flags) $(DEPENDENCIES) $(CPPFLAGS) -c -o $@ $<
+	$(call quiet,C++)$(FUZZ_CXX) $(fuzz_flags) $(DEPENDENCIES) $(DEFLATE_CPPFLAGS) $(SIMDJSON_CPPFLAGS) $(CPPFLAGS) -c -o $@ $<
 
 $(FUZZERS:%=build/fuzz/%): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(FUZZ_OBJECTS) build/fuzz.list
-	$(call quiet,LD )$(FUZZ_CXX) $(fuzz_flags) -fsanitize=fuzzer $(LDFLAGS) -o $@ $(filter %.o,$^) $(FUZZ_LIBS)
+	$(call quiet,LD )$(FUZZ_CXX) $(fuzz_flags) -fsanitize=fuzzer $(LDFLAGS) -o $@ $(filter %.o,$^) $(DEFLATE_LIBS) $(SIMDJSON_LIBS)
 
 -include $(FUZZ_OBJECTS:.o=.d) $(FUZZERS:%=build/fuzz/obj/tests/fuzz/%.d)
 
@@ -251,7 +251,7 @@ fuzz-build: $(FUZZERS:%=build/fuzz/%)
 
 SECONDS ?= 60
 fuzz: ## look for crashes (SECONDS=60 for each target; TARGET=NAME for one)
-	@tools/need fuzz
+	@tools/need build fuzz
 	@+$(MAKE) $(PARALLEL) --no-print-directory fuzz-build
 	@tests/fuzz/run --seconds $(SECONDS) $(TARGET)
 
