@@ -110,7 +110,8 @@ struct ws_host {
   ws_text (*request_header)(const ws_request* request, const char* name);
   ws_text (*request_subprotocol)(const ws_request* request, size_t index);
   /* handshake: chooses a subprotocol (RFC 6455, section 4.2.2 item 5); without a call none is.
-     WS_INVALID if the client did not offer it. The last call counts. */
+     WS_INVALID if the client did not offer it. The last call counts. One with a line break or
+     another control character is an error of the handler: the client gets 500. */
   ws_result (*accept_subprotocol)(ws_request* request, const char* subprotocol);
 
   /* Sends a message in one frame. The memory is the caller's again when the call returns. flags: 0,

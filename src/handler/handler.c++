@@ -44,6 +44,11 @@ int Handler::handshake(HandshakeRequest& request) noexcept {
   if (!table_.handshake) return 0;
   int status = 500;
   if (!guarded("handshake", [&] { status = table_.handshake(state_, abi(request)); })) return 500;
+  if (status == 0 && request.forged) {
+    library_->log(LogLevel::error,
+                  "handshake chose a subprotocol with a line break or another control character");
+    return 500;
+  }
   if (status == 0 || (status >= 400 && status <= 599)) return status;
   library_->log(LogLevel::error, "handshake returned " + std::to_string(status) +
                                      ", which is neither 0 nor a status from 400 to 599");

@@ -50,6 +50,9 @@ ws_text request_subprotocol(const ws_request* request, size_t index) noexcept {
 ws_result accept_subprotocol(ws_request* request, const char* subprotocol) noexcept {
   if (!request || !subprotocol) return WS_INVALID;
   auto& asked = *reinterpret_cast<HandshakeRequest*>(request);
+  std::string_view name = subprotocol;
+  asked.forged |=
+      std::any_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127; });
   auto found = std::find(asked.subprotocols.begin(), asked.subprotocols.end(), subprotocol);
   if (found == asked.subprotocols.end()) return WS_INVALID;
   asked.facts[WS_SUBPROTOCOL] = {found->c_str(), found->size()};

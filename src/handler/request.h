@@ -24,6 +24,8 @@ class HandshakeRequest {
 
   std::array<ws_text, kFacts> facts{};    // by ws_fact
   std::vector<std::string> subprotocols;  // offered, in the client's order
+  // The handler chose a subprotocol with a control character: it would have forged a header.
+  bool forged = false;
 };
 
 // What a connection keeps for its handler: the facts, some headers, the handler's own pointer.

@@ -77,6 +77,16 @@ TEST_F(HandlerTest, OfANewerTableIsCalledForWhatTheServerKnows) {
                              "info: close"}));
 }
 
+TEST_F(HandlerTest, ThatWouldForgeAHeaderIsAnsweredWith500UnlessItRejects) {
+  auto handler = configured("tables", log, {}, "forges");
+  Request accepted, rejected;
+  EXPECT_EQ(handler->handshake(accepted), 500);
+  EXPECT_EQ(log.all.back(),
+            "error: handshake chose a subprotocol with a line break or another control character");
+  rejected.headers["Status"] = "403";
+  EXPECT_EQ(handler->handshake(rejected), 403);
+}
+
 // ---- Exceptions that leave a callback -----------------------------------------------------------
 
 TEST_F(HandlerTest, AnExceptionOutOfConfigureRefusesTheConfiguration) {

@@ -109,6 +109,20 @@ TEST_F(HostTest, AcceptsASubprotocolThatWasOfferedAndTheLastCallCounts) {
   EXPECT_EQ(shown(request.facts[WS_SUBPROTOCOL]), "one");
 }
 
+TEST_F(HostTest, NotesASubprotocolThatWouldForgeAHeader) {
+  for (const char* name : {"two\r\nX-Split: yes", "two\n", "\rtwo", "t\x01wo", "two\x7f"}) {
+    Request forged;
+    forged.subprotocols = {"two"};
+    EXPECT_EQ(host.accept_subprotocol(abi(forged), name), WS_INVALID);
+    EXPECT_EQ(host.accept_subprotocol(abi(forged), "two"), WS_OK);
+    EXPECT_TRUE(forged.forged) << name;
+  }
+  for (const char* name : {"two", "three", "", "caf\xc3\xa9"}) {
+    host.accept_subprotocol(abi(request), name);
+    EXPECT_FALSE(request.forged) << name;
+  }
+}
+
 TEST_F(HostTest, KeepsFactsAndTheHeadersAskedFor) {
   host.accept_subprotocol(abi(request), "two");
   inside([](ws_connection* c) {

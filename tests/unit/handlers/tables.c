@@ -86,6 +86,14 @@ static const ws_handler message_null_table = {
     .size = sizeof(ws_handler), .abi = WS_ABI_VERSION, .open = open, .close = close};
 ENTRY(message_null)
 
+static int forge(void* state, ws_request* request) {
+  host->accept_subprotocol(request, "chat\r\nX-Split: yes");
+  return handshake(state, request);
+}
+static const ws_handler forges_table = {
+    .size = sizeof(ws_handler), .abi = WS_ABI_VERSION, .handshake = forge, .message = message};
+ENTRY(forges)
+
 /* Logs what it may not. */
 WS_EXPORT const ws_handler* logs_oddly(const ws_host* given);
 const ws_handler* logs_oddly(const ws_host* given) {
