@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import hostile
 from harness import BUILD, TOP, configured
 
 HANDLER_FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden", "-Iinclude"]
@@ -46,3 +47,11 @@ def mpm(request):
 def name(request):
     """Of a connection: stands in the log once."""
     return re.sub(r"\W+", "-", request.node.name).strip("-")
+
+
+@pytest.fixture
+def unharmed(request, server):
+    """Around a test: see hostile.unharmed, which the mark `memory` gives its bounds."""
+    mark = request.node.get_closest_marker("memory")
+    with hostile.unharmed(server, **(mark.kwargs if mark else {})) as bystander:
+        yield bystander

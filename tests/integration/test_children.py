@@ -146,11 +146,11 @@ def test_restarts_survive_a_module_that_moves_in_memory():
 def test_an_opening_handshake_that_a_graceful_restart_overtakes_is_drained(mpm, handlers):
     for detach in ["on", "off"]:
         with Server(f"WebSocketDetach {detach}\n" + REPORT.format(handlers), mpm=mpm) as server:
-            server.expect("handshake waits")
+            server.expect("waits for ")
             go = server.folder / "www/go"
             with server.connect() as connection:
                 connection.sendall(request("/report", *UPGRADE, f"X-Wait: {go}"))
-                eventually(lambda: "handshake waits" in server.error_log(), "the handshake does not begin")
+                eventually(lambda: "waits for " in server.error_log(), "the handshake does not begin")
                 old = set(server.children())
                 server.process.send_signal(signal.SIGUSR1)
                 server.await_new_children(old)

@@ -7,7 +7,8 @@
 //     QUERY: close CODE "REASON" clean|unclean after N
 //
 // A message is a command (see message()); any other comes back as "got TEXT". A handshake is told
-// by request headers what to do.
+// by request headers what to do. A query "wait-in-open=FILE" or "wait-in-close=FILE" makes that wait
+// until the file is there.
 #include <mod_websocket/handler.h>
 #include <unistd.h>
 
@@ -45,6 +46,7 @@ struct Report : websocket::Handler {
     auto* state = new State{std::string(connection.query())};
     connection.set_user_data(state);
     event(*state, "open");
+    wait_if_named(*state, "wait-in-open=");
     if (state->name.starts_with("close-in-open")) connection.close(4001, "not today");
     if (state->name.starts_with("throw-in-open")) throw std::runtime_error("thrown in open");
   }
@@ -54,6 +56,7 @@ struct Report : websocket::Handler {
     std::string text(message.data);
     state.messages++;
     event(state, "message " + text.substr(0, 40));
+    if (text.starts_with("wait ")) await_file(text.substr(5));
     if (text == "facts") connection.send_text(facts(connection));
     else if (text == "params") connection.send_text(all_params());
     else if (text == "count") connection.send_text(std::to_string(state.messages));
@@ -73,6 +76,7 @@ struct Report : websocket::Handler {
     std::unique_ptr<State> state(static_cast<State*>(connection.user_data()));
     event(*state, "close " + std::to_string(code) + " \"" + std::string(reason) + "\" " +
                       (clean ? "clean" : "unclean") + " after " + std::to_string(state->messages));
+    wait_if_named(*state, "wait-in-close=");
     if (state->name.starts_with("throw-in-close")) throw std::runtime_error("thrown in close");
   }
 
@@ -116,8 +120,12 @@ struct Report : websocket::Handler {
     return out;
   }
 
+  static void wait_if_named(const State& state, const std::string& where) {
+    if (state.name.starts_with(where)) await_file(state.name.substr(where.size()));
+  }
+
   static void await_file(const std::string& file) {
-    websocket::log(WS_NOTICE, "handshake waits");
+    websocket::log(WS_NOTICE, "waits for " + file);
     while (access(file.c_str(), F_OK)) usleep(10'000);
   }
 

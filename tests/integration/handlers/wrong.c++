@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <stdexcept>
+#include <string>
 
 namespace {
 
@@ -39,6 +40,32 @@ int throw_in_handshake(void*, ws_request* request) {
     throw std::runtime_error("thrown through the ABI");
   return 0;
 }
+int split_the_response(void*, ws_request* request) {
+  if (host->request_fact(request, WS_QUERY).size) host->accept_subprotocol(request, "chat");
+  host->accept_subprotocol(request, "chat\r\nX-Split: yes");
+  return 0;
+}
+
+// Each wrong call, by what the message says; then what it returned. "close twice" does what it says.
+void misuse(void*, ws_connection* connection, ws_type, const void* data, size_t size) {
+  std::string_view asked(static_cast<const char*>(data), size);
+  int result = 0;
+  if (asked == "length without data") result = host->send(connection, WS_BINARY, nullptr, 5);
+  if (asked == "length below zero") result = host->send(connection, WS_BINARY, data, size_t(-1));
+  if (asked == "text cut in a character") result = host->send(connection, WS_TEXT, "\xe2\x82\xac", 2);
+  if (asked == "no such type") result = host->send(connection, ws_type(9), data, size);
+  if (asked == "reason without data") result = host->close(connection, 1000, nullptr, 5);
+  if (asked == "reason too long") result = host->close(connection, 1000, "", size_t(-1));
+  if (asked == "close twice") {
+    host->close(connection, 4001, nullptr, 0);
+    int again = host->close(connection, 4002, nullptr, 0), sent = host->send(connection, WS_TEXT, "behind", 6);
+    host->log(host, WS_INFO, ("close again " + std::to_string(again) + ", send " + std::to_string(sent)).c_str());
+    return;
+  }
+  std::string said = std::to_string(result);
+  host->send(connection, WS_TEXT, said.data(), said.size());
+}
+
 void throw_in_message(void*, ws_connection*, ws_type, const void*, size_t) {
   throw std::runtime_error("thrown through the ABI");
 }
@@ -63,6 +90,13 @@ EXPORTED(throws_in_configure, table(WS_ABI_VERSION, throw_in_configure, ignore))
 EXPORTED(throws, [] {
   ws_handler handler = table(WS_ABI_VERSION, nullptr, throw_in_message);
   handler.handshake = throw_in_handshake;
+  return handler;
+}())
+
+EXPORTED(misuses, table(WS_ABI_VERSION, nullptr, misuse))
+EXPORTED(splits_the_response, [] {
+  ws_handler handler = table(WS_ABI_VERSION, nullptr, ignore);
+  handler.handshake = split_the_response;
   return handler;
 }())
 
