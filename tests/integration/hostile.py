@@ -91,7 +91,6 @@ def unharmed(server, peak_kb=PEAK_KB, kept_kb=KEPT_KB):
     server.await_idle()
     assert server.children() == children, "a child is gone"
     eventually(lambda: all(count <= descriptors[pid] for pid, count in server.descriptors_by_child().items()), "descriptors leak")
-    if __import__("os").environ.get("SHOW_MEMORY"): print("MEMORY", memory.peak_kb(), memory.grown_kb(), bystander.echoes)
     if not sanitizer.NAME:  # they keep what is freed
         assert memory.peak_kb() < peak_kb, f"{memory.peak_kb()} KB more at the peak"
         assert memory.grown_kb() < kept_kb, f"{memory.grown_kb()} KB more when all were gone"
