@@ -463,16 +463,21 @@ class Client:
         return bytes(data)
 
     def read_frame(self):
-        """Opcode and payload of a frame as a server may send it."""
-        first, second = self.read_exactly(2)
+        """Opcode and payload of a frame as a server may send it without an extension."""
+        first, payload = self.read_any_frame()
         assert first & 0xF0 == 0x80, f"first byte {first:#x}"
+        return first & 15, payload
+
+    def read_any_frame(self):
+        """The first byte of a frame, and its payload."""
+        first, second = self.read_exactly(2)
         size = second
         if second == 126:
             size, = struct.unpack("!H", self.read_exactly(2))
         elif second == 127:
             size, = struct.unpack("!Q", self.read_exactly(8))
         assert second < 128, "a server's frame is not masked"
-        return first & 15, self.read_exactly(size)
+        return first, self.read_exactly(size)
 
     def read_close(self):
         """Code and reason of a close frame that comes next; None without a code."""

@@ -11,6 +11,7 @@ from hostile import LIMIT_BYTES, make_room, serving, status_kb
 
 CONTINUATION = 0
 CLAIMS = 1000  # connections
+FRAGMENTS = 131_072  # that a message may have
 ROUNDING_KB = 512  # what the heap of a process may round up to
 
 pytestmark = pytest.mark.usefixtures("unharmed")
@@ -175,6 +176,20 @@ def send_without_end(client, data, code):
 def test_fragments_that_never_end_meet_the_limit_of_a_message(server):
     with server.websocket() as client:
         send_without_end(client, first(b"x" * 1000, BINARY) + frame(CONTINUATION, b"x" * 1000, fin=False) * 8000, 1009)
+
+
+@pytest.mark.parametrize("payload", [b"", b"x"], ids=["empty", "of-a-byte"])
+def test_fragments_that_never_end_meet_the_limit_on_their_number(server, payload):
+    with server.websocket() as client:
+        send_without_end(client, first(b"x", BINARY) + frame(CONTINUATION, payload, fin=False) * 140_000, 1008)
+
+
+def test_as_many_fragments_as_there_may_be_are_a_message(server):
+    with server.websocket() as client:
+        client.send(first(b"x", BINARY) + frame(CONTINUATION, b"", fin=False) * (FRAGMENTS - 2) + frame(CONTINUATION, b"x"))
+        assert client.read_frame() == (BINARY, b"xx")
+        client.send(first(b"x", BINARY) + frame(CONTINUATION, b"", fin=False) * (FRAGMENTS - 1) + frame(CONTINUATION, b"x"))
+        assert client.read_close()[0] == 1008
 
 
 # --- splits ---

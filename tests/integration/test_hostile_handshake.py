@@ -120,6 +120,19 @@ def test_an_extension_that_cannot_be_had_is_declined(server, offer):
     assert "sec-websocket-extensions" not in accepted(server, opening("/echo", f"Sec-WebSocket-Extensions: {offer}"))
 
 
+@pytest.mark.parametrize("side", ["server", "client"])
+@pytest.mark.parametrize("bits", ["8", "9", "15", '"10"'])
+def test_a_window_in_range_is_agreed_on(server, side, bits):
+    headers = accepted(server, opening("/echo", f"Sec-WebSocket-Extensions: permessage-deflate; {side}_max_window_bits={bits}"))
+    assert f"{side}_max_window_bits={bits.strip(chr(34))}" in headers["sec-websocket-extensions"].split("; ")
+
+
+@pytest.mark.parametrize("bad", ["constructor", "permessage-deflate; unknown", "permessage-deflate; server_max_window_bits=7", "permessage-deflate;;"])
+def test_an_offer_behind_one_that_is_declined_is_agreed_on(server, bad):
+    headers = accepted(server, opening("/echo", f"Sec-WebSocket-Extensions: {bad}, permessage-deflate"))
+    assert headers["sec-websocket-extensions"].split("; ")[0] == "permessage-deflate"
+
+
 @pytest.mark.parametrize("path", ["/splits", "/splits?after-a-good-one"])
 def test_a_line_break_in_what_a_handler_answers_is_an_error_of_the_handler(server, path):
     server.expect(r"wrong\.so: handshake chose a subprotocol with a line break or another control character")

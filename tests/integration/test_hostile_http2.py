@@ -13,6 +13,7 @@ CONFIG = """
 Protocols h2 http/1.1
 H2WebSockets on
 KeepAliveTimeout 120
+WebSocketMaxResident 64
 """ + ECHO
 ALL = {":method": "CONNECT", ":protocol": "websocket", ":scheme": "https", ":authority": "localhost", ":path": "/echo"}
 NARROW = 1000  # bytes; the window of a stream, used up by the answer to any longer message
