@@ -394,6 +394,14 @@ def frame(opcode, payload=b"", fin=True, rsv=0, mask=b"\x12\x34\x56\x78", length
     return head + mask + masked
 
 
+def said(client, text):
+    """What a handler answers to a text."""
+    client.send_text(text)
+    opcode, payload = client.read_frame()
+    assert opcode == TEXT
+    return payload.decode()
+
+
 def close_payload(code, reason=""):
     return struct.pack("!H", code) + reason.encode()
 

@@ -8,7 +8,7 @@ import resource
 import threading
 
 import sanitizer
-from harness import BINARY, TEXT, Server, eventually, read_response
+from harness import BINARY, Server, eventually, read_response
 
 # Of all processes of httpd together.
 KEPT_KB = 1024  # more than before, when the client is gone
@@ -19,8 +19,9 @@ LIMIT_BYTES = 1 << 20  # WebSocketMaxMessage's default
 
 
 def memory_kb(pids):
-    """What each page costs is shared out among the processes that have it."""
-    return sum(int(re.search(r"Pss:\s+(\d+)", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text())[1]) for pid in pids)
+    """What each page costs is shared out among the processes that have it. Without pages of files: what those cost depends on how many
+    other servers run."""
+    return sum(int(re.search(r"Pss_Anon:\s+(\d+)", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text())[1]) for pid in pids)
 
 
 def status_kb(pid, name):
@@ -127,11 +128,3 @@ def make_room(count):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count + 500:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * count + 500), hard))
-
-
-def said(client, text):
-    """What a handler answers to a text."""
-    client.send_text(text)
-    opcode, payload = client.read_frame()
-    assert opcode == TEXT
-    return payload.decode()

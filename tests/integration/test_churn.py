@@ -1,6 +1,5 @@
 """Connections that come, echo once and vanish by a reset, from eight clients at once: nothing crashes, leaks or gets stuck."""
 
-import pathlib
 import re
 import subprocess
 
@@ -8,14 +7,11 @@ import pytest
 
 import sanitizer
 from harness import BUILD, ECHO, Server, eventually
+from hostile import memory_kb
 
 MPMS = ["event", "worker", "prefork"]
 MOORINGS = ["tcp", "tls", "resident", "resident-tls"]
 SHORT_S = 1 if sanitizer.NAME else 2
-
-
-def memory_kb(pids):
-    return sum(int(re.search(r"Pss:\s+(\d+)", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text())[1]) for pid in pids)
 
 
 def run_clients(server, seconds):

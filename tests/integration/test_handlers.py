@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from harness import BINARY, CLOSE, PING, PONG, TEXT, UPGRADE, Server, close_payload, eventually, frame, read_response, request
+from harness import BINARY, CLOSE, PING, PONG, TEXT, UPGRADE, Server, close_payload, eventually, frame, read_response, request, said
 
 CONFIG = """
 <Location /minimal>
@@ -73,13 +73,6 @@ def closed(server, name):
     """How the handler was told of the end, once it was."""
     return eventually(lambda: [event[len("close "):] for event in events(server, name) if re.match(r"close \d", event)],
                       f"{name} is not closed")[0]
-
-
-def said(client, text):
-    client.send_text(text)
-    opcode, payload = client.read_frame()
-    assert opcode == TEXT
-    return payload.decode()
 
 
 def logged(server, pattern):

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from harness import ACCEPT, TEXT, Server, eventually, frame, free_port, read_head, read_response, request
+from harness import ACCEPT, TEXT, Server, eventually, frame, free_port, read_head, read_response, request, said
 from opening import answer, connected, logged, opening, refused
 
 CONFIG = """
@@ -171,13 +171,6 @@ def server(handlers):
     with running:
         yield running
         running.await_idle()
-
-
-def said(client, text):
-    client.send_text(text)
-    opcode, payload = client.read_frame()
-    assert opcode == TEXT
-    return payload.decode()
 
 
 def facts(client):

@@ -8,8 +8,9 @@ import socket
 
 import pytest
 
-from harness import BINARY, CLOSE, ECHO, LIMIT_S, PING, PONG, TEXT, UPGRADE, Client, Server, close_payload, eventually, frame, read_response, request
-from hostile import WORKERS, all_workers_serve, make_room, said, serving, unharmed
+from harness import (BINARY, CLOSE, ECHO, LIMIT_S, PING, PONG, TEXT, UPGRADE, Client, Server, close_payload, eventually, frame, read_response,
+                     request, said)
+from hostile import WORKERS, all_workers_serve, make_room, serving, unharmed
 
 CONFIG = ECHO + """
 SendBufferSize 65536

@@ -142,7 +142,8 @@ def test_pings_between_fragments_are_answered(server):
 
 
 @pytest.mark.parametrize("fin", [True, False], ids=["last", "not-last"])
-@pytest.mark.parametrize("before", [b"", frame(BINARY, b"whole"), first() + frame(CONTINUATION, b"")], ids=["at-once", "after-a-message", "after-fragments"])
+@pytest.mark.parametrize("before", [b"", frame(BINARY, b"whole"), first() + frame(CONTINUATION, b"")],
+                         ids=["at-once", "after-a-message", "after-fragments"])
 def test_a_continuation_of_nothing_is_refused(server, before, fin):
     with server.websocket() as client:
         client.send(before + frame(CONTINUATION, b"rest", fin=fin) + frame(TEXT, "behind"))
