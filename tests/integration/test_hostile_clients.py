@@ -213,6 +213,24 @@ def test_resets_right_behind_the_request_harm_nobody(server):
         reset(connection)
 
 
+@usual
+@pytest.mark.memory(peak_kb=READERS * READER_KB, kept_kb=READERS * READER_KB)
+def test_resets_while_the_server_sends_to_many_cost_the_others_nothing(server):
+    messages = [bytes([number]) * MESSAGE_KB * 1024 for number in range(128)]
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(with_small_buffers(server)) for _ in range(READERS)]
+        for client in clients:
+            client.start_sending(b"".join(frame(BINARY, message) for message in messages))
+            client.send_until_blocked()
+            assert client.unsent
+        for client in clients[::2]:
+            client.reset()
+        for client in clients[1::2]:
+            for message in messages:
+                assert client.read_frame() == (BINARY, message)
+            client.close()
+
+
 def reset(connection):
     client = Client.__new__(Client)
     client.connection = connection
@@ -352,6 +370,7 @@ def test_a_full_disk_under_the_log_is_no_end_and_the_log_is_there_again_after_it
 
 def restart(server):
     """Gracefully; the children that serve then."""
+    eventually(lambda: len(server.children()) == (10 if server.mpm == "prefork" else 1), "children are missing")
     old = server.children()
     server.settle()
     server.process.send_signal(signal.SIGUSR1)

@@ -61,6 +61,14 @@ def test_an_opening_of_what_is_no_websocket_is_refused_and_the_connection_lives(
     assert connection.connect(path, **how).status() == status
 
 
+def test_the_transfer_coding_that_mod_http2_makes_up_is_no_body(connection, beside):
+    stream = connection.connect()  # to the module a request with "Transfer-Encoding: chunked"
+    assert stream.status() == 200
+    client = WebSocket(stream)
+    client.echo()
+    client.close()
+
+
 @pytest.mark.parametrize("missing", [[":scheme"], [":path"], [":authority"], [":scheme", ":path"], [":protocol"], [":method"]], ids=" ".join)
 def test_an_opening_with_a_pseudo_header_missing_is_refused_and_the_connection_lives(connection, beside, missing):
     connection.h2.config.validate_outbound_headers = False
