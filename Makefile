@@ -11,7 +11,7 @@ endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := all
-.PHONY: all module handlers unit asan-unit unit-build asan-build tsan-build asan-check tsan-check bench-build run check check-layers check-format format bench soak \
+.PHONY: all module handlers unit asan-unit unit-build asan-build tsan-build asan-check tsan-check bench-build run check check-layers check-format format bench soak conformance \
         fuzz fuzz-build install uninstall clean distclean dist node help FORCE
 
 PORT ?= 9998
@@ -272,6 +272,9 @@ bench: all bench-build ## run the benchmarks
 
 soak: all ## run the long tests
 	tests/run soak asan-soak tsan-soak
+
+conformance: ## run all conformance cases, with a tally of their sections
+	@tests/run conformance
 
 # The browser tests' npm packages, once; without the network from then on.
 NODE_STAMP := tests/node_modules/.installed

@@ -1,0 +1,213 @@
+"""Every case of the table against a real httpd, over TCP. Sections 9, 12 and 13 but for a sample of each subsection are long tests."""
+
+import collections
+import dataclasses
+import itertools
+import pathlib
+import select
+import zlib
+
+import pytest
+
+from cases import AWAIT, CASES, COUNTS, FRAMES, NO_CODE, QUIET, TOGETHER, Echo, section
+from harness import ECHO, TEXT, Server, eventually, frame
+from texts import message, text_of_bytes
+
+CONFIG = ECHO + """
+<Location /large>
+    WebSocketHandler echo
+    WebSocketMaxMessage 16777216
+</Location>
+<Location /takeover>
+    WebSocketHandler echo
+    WebSocketCompression on takeover=on
+</Location>
+"""
+RSV1 = 4
+LEVELS = [6, 1, 0, 1]  # of the client's messages, by turns; 0 writes stored blocks
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server(CONFIG) as running:
+        yield running
+
+
+def rows(cases):
+    return [pytest.param(case, id=case.id, marks=[pytest.mark.soak] if case.soak else []) for case in cases]
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
+def test_the_table_has_all_cases():
+    assert collections.Counter(section(case) for case in CASES) == COUNTS
+    assert len({case.id for case in CASES}) == len(CASES) == 517
+    assert all(case.about for case in CASES)
+
+
+def test_each_subsection_of_the_long_ones_has_one_case_in_ci():
+    subsections = collections.Counter(case.id.rsplit(".", 1)[0] for case in CASES if section(case) in (9, 12, 13) and not case.soak)
+    assert subsections == {**{f"9.{n}": 1 for n in range(1, 9)}, **{f"12.{n}": 1 for n in range(1, 6)}, **{f"13.{n}": 1 for n in range(1, 8)}}
+
+
+def test_python_agrees_on_what_is_utf8():
+    for case in CASES:
+        about, _, sequence = case.about.partition(": ")
+        if case.id.startswith("6.") and len(case.sent) == 1 and sequence:
+            try:
+                bytes.fromhex(sequence).decode()
+                assert case.expects, case
+            except UnicodeDecodeError:
+                assert case.close == 1007, case
+
+
+# ---- scripts -------------------------------------------------------------------------------------
+
+def write(client, frames, how):
+    if how == FRAMES:
+        for each in frames:
+            client.send(each)
+        return
+    data = b"".join(frames)
+    step = max(1, len(data)) if how == TOGETHER else how
+    for start in range(0, len(data), step):
+        client.send(data[start:start + step])
+
+
+def expect_frame(client, expected):
+    got = client.read_frame()
+    same = got == expected  # pytest would compare them at length
+    assert same, f"opcode {got[0]}, {len(got[1])} bytes: {got[1][:80]}"
+
+
+def queued(from_port, to_port):
+    """Bytes that TCP holds at this end of a connection, to be acknowledged or to be read."""
+    for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        if (int(local.split(":")[1], 16), int(remote.split(":")[1], 16)) == (from_port, to_port):
+            return sum(int(queue, 16) for queue in queues.split(":"))
+    return 0
+
+
+def expect_quiet(server, client):
+    """The server has read all that was sent, its threads sleep again, and it has said nothing."""
+    port = client.connection.getsockname()[1]
+    eventually(lambda: not queued(port, server.port) and not queued(server.port, port), "the server does not read")
+    server.settle()
+    assert not select.select([client.connection], [], [], 0)[0], client.read_frame()
+
+
+def play(server, script):
+    expected = list(script.expects)
+    with server.websocket() as client:
+        batch = []
+        for item in [*script.sent, None]:
+            if item not in (AWAIT, QUIET, None):
+                batch.append(item)
+                continue
+            write(client, batch, script.write)
+            batch = []
+            if item == AWAIT:
+                expect_frame(client, expected.pop(0))
+            if item == QUIET:
+                expect_quiet(server, client)
+        for each in expected:
+            expect_frame(client, each)
+        if script.close is None:
+            client.close(1000)
+        else:
+            code, reason = client.read_close()
+            assert (code or NO_CODE) == script.close, reason
+            client.read_end()
+
+
+# ---- echoes --------------------------------------------------------------------------------------
+
+def parameters(extension):
+    name, *rest = [word.strip() for word in extension.split(";")]
+    assert name == "permessage-deflate"
+    return dict(word.partition("=")[::2] for word in rest)
+
+
+class Deflate:
+    """The client's side of permessage-deflate, as the server's answer agreed on it."""
+
+    def __init__(self, agreed):
+        self.compressor = self.inflater = None
+        self.levels = itertools.cycle(LEVELS)
+        self.client_takeover = "client_no_context_takeover" not in agreed
+        self.server_takeover = "server_no_context_takeover" not in agreed
+        self.client_bits = int(agreed.get("client_max_window_bits", 15))
+        self.server_bits = int(agreed.get("server_max_window_bits", 15))
+
+    def compress(self, payload):
+        if not (self.compressor and self.client_takeover):
+            self.compressor = zlib.compressobj(next(self.levels), wbits=-self.client_bits)
+        return (self.compressor.compress(payload) + self.compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    def inflate(self, payload, step):
+        """With a small step zlib notices a reference past the window, which it lets pass within a piece of output."""
+        if not (self.inflater and self.server_takeover):
+            self.inflater = zlib.decompressobj(-self.server_bits)
+        payload += b"\x00\x00\xff\xff"
+        return b"".join(self.inflater.decompress(payload[start:start + step]) for start in range(0, len(payload), step))
+
+
+def frames_of(opcode, payload, fragment, rsv):
+    if not fragment or len(payload) <= fragment:
+        return [frame(opcode, payload, rsv=rsv)]
+    starts = range(0, len(payload), fragment)
+    return [frame(0 if start else opcode, payload[start:start + fragment], fin=start == starts[-1], rsv=0 if start else rsv) for start in starts]
+
+
+def exchange(client, case, deflate):
+    for number in range(case.count):
+        if case.opcode == TEXT and case.unit == "bytes":
+            payload = text_of_bytes(case.source, number, case.size)
+        else:
+            payload = message(case.source, number, case.size, case.unit)
+        sent = deflate.compress(payload) if deflate else payload
+        write(client, frames_of(case.opcode, sent, case.fragment, RSV1 if deflate else 0), case.write)
+        first, got = client.read_any_frame()
+        compressed = bool(deflate and first & RSV1 << 4)
+        assert first == 0x80 | (RSV1 << 4 if compressed else 0) | case.opcode, f"message {number}: first byte {first:#x}: {got[:80]}"
+        if compressed:
+            got = deflate.inflate(got, len(got) + 4 if number else 1)
+        same = got == payload
+        assert same, f"message {number} comes back as {len(got)} bytes: {got[:80]}"
+        # What shrinks is compressed, once it was agreed on; a message below min-size, 256 bytes, may go as it is.
+        assert compressed or not deflate or len(payload) < 256 or 4 * len(sent) > 3 * len(payload), f"message {number} comes back uncompressed"
+
+
+def echo(server, case, path):
+    headers = [f"Sec-WebSocket-Extensions: {case.offer}"] if case.offer else []
+    with server.websocket(path, *headers) as client:
+        answer = client.headers.get("sec-websocket-extensions")
+        assert bool(answer) == bool(case.agreed), answer
+        if answer:
+            assert parameters(answer) == parameters(case.agreed)
+        exchange(client, case, Deflate(parameters(answer)) if answer else None)
+        client.close(1000)
+
+
+@pytest.mark.parametrize("case", rows(CASES))
+def test_case(server, case):
+    if isinstance(case, Echo):
+        echo(server, case, "/large" if section(case) == 9 else "/echo")
+    else:
+        play(server, case)
+
+
+# ---- context takeover ----------------------------------------------------------------------------
+
+def with_takeover():
+    """Cases whose offers leave the server its context; as they are, and with the client's context kept too."""
+    cases = [case for case in CASES if section(case) == 13 and "server_no_context_takeover" not in case.offer]
+    kept = [dataclasses.replace(case, agreed=case.agreed.replace("; server_no_context_takeover", "")) for case in cases]
+    return kept + [dataclasses.replace(case, id=case.id + "-both", **{
+        field: getattr(case, field).replace("; client_no_context_takeover", "") for field in ["offer", "agreed"]}) for case in kept]
+
+
+@pytest.mark.parametrize("case", rows(with_takeover()))
+def test_case_with_context_takeover(server, case):
+    echo(server, case, "/takeover")
