@@ -240,7 +240,7 @@ def reset(connection):
 # --- handlers ---
 
 @usual
-@pytest.mark.parametrize("call", ["length without data", "length below zero", "text cut in a character", "no such type",
+@pytest.mark.parametrize("call", ["length without data", "length below zero", "text cut in a character", "no such type", "no such flag",
                                   "reason without data", "reason too long"])
 def test_a_handler_that_sends_what_cannot_be_is_told_so_and_the_connection_lives(server, call):
     with server.websocket("/misuses") as client:

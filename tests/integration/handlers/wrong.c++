@@ -50,20 +50,21 @@ int split_the_response(void*, ws_request* request) {
 void misuse(void*, ws_connection* connection, ws_type, const void* data, size_t size) {
   std::string_view asked(static_cast<const char*>(data), size);
   int result = 0;
-  if (asked == "length without data") result = host->send(connection, WS_BINARY, nullptr, 5);
-  if (asked == "length below zero") result = host->send(connection, WS_BINARY, data, size_t(-1));
-  if (asked == "text cut in a character") result = host->send(connection, WS_TEXT, "\xe2\x82\xac", 2);
-  if (asked == "no such type") result = host->send(connection, ws_type(9), data, size);
+  if (asked == "length without data") result = host->send(connection, WS_BINARY, nullptr, 5, 0);
+  if (asked == "length below zero") result = host->send(connection, WS_BINARY, data, size_t(-1), 0);
+  if (asked == "text cut in a character") result = host->send(connection, WS_TEXT, "\xe2\x82\xac", 2, 0);
+  if (asked == "no such type") result = host->send(connection, ws_type(9), data, size, 0);
+  if (asked == "no such flag") result = host->send(connection, WS_BINARY, data, size, 2);
   if (asked == "reason without data") result = host->close(connection, 1000, nullptr, 5);
   if (asked == "reason too long") result = host->close(connection, 1000, "", size_t(-1));
   if (asked == "close twice") {
     host->close(connection, 4001, nullptr, 0);
-    int again = host->close(connection, 4002, nullptr, 0), sent = host->send(connection, WS_TEXT, "behind", 6);
+    int again = host->close(connection, 4002, nullptr, 0), sent = host->send(connection, WS_TEXT, "behind", 6, 0);
     host->log(host, WS_INFO, ("close again " + std::to_string(again) + ", send " + std::to_string(sent)).c_str());
     return;
   }
   std::string said = std::to_string(result);
-  host->send(connection, WS_TEXT, said.data(), said.size());
+  host->send(connection, WS_TEXT, said.data(), said.size(), 0);
 }
 
 void throw_in_message(void*, ws_connection*, ws_type, const void*, size_t) {
