@@ -156,8 +156,10 @@ Inflater::Result Inflater::inflate(Bytes piece, Buffer& out, uint64_t limit) {
       if (result != Result::good) return;
       // Another stream may follow a last block; a window stays, as later blocks may refer to it.
       if (status == Z_STREAM_END) inflateResetKeep(&stream);
-      // zlib tells the bits not used yet, and 128 for a place between two blocks.
-      between_blocks_ = status == Z_STREAM_END || stream.data_type == 128;
+      // zlib tells the bits not used yet, and 128 for a place between two blocks; but not when
+      // called once more with nothing to do, after an output that filled the room exactly.
+      if (status != Z_BUF_ERROR)
+        between_blocks_ = status == Z_STREAM_END || stream.data_type == 128;
       if (!stream.avail_in && (stream.avail_out || status == Z_STREAM_END)) return;
     }
   });

@@ -109,6 +109,17 @@ TEST(Inflater, TakesStreamsThatEndInAMessage) {
   EXPECT_EQ(inflate("").result, Result::good);
 }
 
+// Among the sizes are those that fill the memory reserved ahead exactly.
+TEST(Inflater, TakesTheEndOfTheFlushAfterAMessageOfAnySize) {
+  for (size_t size = 1; size < 9000; size++) {
+    if (size > 100 && size % 1024 > 4 && size % 1024 < 1020) continue;
+    std::string message = std::string(size, 'x');
+    Inflated got = inflate(deflated(message) + bytes({0, 0, 0xff, 0xff}));
+    EXPECT_EQ(got.result, Result::good) << size;
+    EXPECT_EQ(got.message, message) << size;
+  }
+}
+
 TEST(Inflater, SaysWhatIsCorrupt) {
   for (const std::string& payload :
        {bytes({0x07}), bytes({0xff}), bytes({0x00, 0x05, 0x00, 0xfa, 0xfe, 'H'}),

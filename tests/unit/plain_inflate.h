@@ -36,8 +36,9 @@ class PlainInflate {
       if (!stream_.avail_out) out.push_back(inflated);
       if (out.size() > limit) return State::too_big;
       if (status != Z_OK && status != Z_BUF_ERROR && status != Z_STREAM_END) return State::corrupt;
-      // The number of bits left of the byte, 64 in a last block, 128 between two blocks.
-      complete_ = status == Z_STREAM_END || stream_.data_type == 128;
+      // The number of bits left of the byte, 64 in a last block, 128 between two blocks; a call
+      // with nothing to do says nothing of that.
+      if (status != Z_BUF_ERROR) complete_ = status == Z_STREAM_END || stream_.data_type == 128;
       if (status == Z_STREAM_END) inflateResetKeep(&stream_);
       if (!stream_.avail_in && (stream_.avail_out || status == Z_STREAM_END)) return State::good;
     }
