@@ -186,7 +186,7 @@ size_t Inflater::memory_bytes() const {
 
 std::unique_ptr<Deflater> Deflater::make(int level, int window_bits, bool takeover) {
 #ifdef WEBSOCKET_ISAL
-  if (level <= 3 && window_bits == 15 && !takeover) return std::make_unique<IsalDeflater>(level);
+  if (level <= 3 && window_bits == kMaxWindowBits && !takeover) return std::make_unique<IsalDeflater>(level);
 #endif
   return std::make_unique<ZlibDeflater>(level, window_bits, takeover);
 }
@@ -195,7 +195,7 @@ std::unique_ptr<Deflater> Deflater::make(int level, int window_bits, bool takeov
 
 Inflater& DeflateShare::inflater() {
   if (inflater_) inflater_->reset();
-  else inflater_ = std::make_unique<Inflater>(15);
+  else inflater_ = std::make_unique<Inflater>(kMaxWindowBits);
   return *inflater_;
 }
 

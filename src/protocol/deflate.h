@@ -10,6 +10,8 @@
 
 namespace mws {
 
+inline constexpr int kMaxWindowBits = 15;
+
 // Inflates messages, one after the other. What a message refers to may lie in those before it
 // until reset() is called.
 class Inflater {

@@ -6,11 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "src/protocol/deflate.h"
 #include "src/protocol/header_list.h"
 
 namespace mws {
-
-inline constexpr int kMaxWindowBits = 15;
 
 // What the server wants of compression in a location.
 struct DeflateSettings {

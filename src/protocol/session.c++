@@ -166,7 +166,7 @@ Rule Session::take_piece(MutableBytes piece) {
   if (p.compressed) {
     p.header.masking_key = unmask(piece.data(), piece.data(), piece.size(), p.header.masking_key);
     if (!deflate_.client_takeover && !p.inflater)
-      p.inflater = std::make_unique<Inflater>(deflate_.client_window_bits);
+      p.inflater = std::make_unique<Inflater>(kMaxWindowBits);  // as whole messages have
     Inflater& inflater = deflate_.client_takeover ? own_inflater() : *p.inflater;
     result = inflater.inflate(piece, p.message, max_message_);
   } else {

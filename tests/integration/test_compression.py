@@ -62,14 +62,6 @@ def server(request):
         running.await_idle()
 
 
-def read_raw_frame(client):
-    """The first byte of a frame from the server, and its payload."""
-    first, length = client.read_exactly(2)
-    if length > 125:
-        length = int.from_bytes(client.read_exactly(2 if length == 126 else 8), "big")
-    return first, client.read_exactly(length)
-
-
 @pytest.mark.parametrize("path, offer, answer", [
     ("/echo", "permessage-deflate", DEFAULT),
     ("/echo", "permessage-deflate; client_max_window_bits", DEFAULT),
@@ -100,7 +92,7 @@ def test_without_an_offer_nothing_is_compressed(server):
     with server.websocket("/all") as client:
         assert "sec-websocket-extensions" not in client.headers
         client.send_text("x" * 5000)
-        assert read_raw_frame(client)[0] == 0x81
+        assert client.read_any_frame()[0] == 0x81
         client.send(frame(TEXT, deflated(b"Hello"), rsv=RSV1))
         assert client.read_close()[0] == 1002
 
@@ -110,12 +102,12 @@ def test_what_is_long_enough_and_gets_smaller_is_compressed(server, path, size, 
     message = (b"ab" * size)[:size]
     with server.websocket(path, OFFER) as client:
         client.send(frame(TEXT, message))
-        first, payload = read_raw_frame(client)
+        first, payload = client.read_any_frame()
         assert first == (0xc1 if compressed else 0x81)
         assert (inflated(payload) if compressed else payload) == message
         noise = os.urandom(1000)
         client.send(frame(BINARY, noise))
-        assert read_raw_frame(client) == (0x82, noise)
+        assert client.read_any_frame() == (0x82, noise)
         client.close()
 
 
@@ -127,7 +119,7 @@ def test_a_compressed_message_is_worth_what_it_inflates_to(server):
             if size > limit:
                 assert client.read_close()[0] == 1009
             else:
-                assert inflated(read_raw_frame(client)[1]) == b"x" * size
+                assert inflated(client.read_any_frame()[1]) == b"x" * size
                 client.close()
     with server.websocket("/narrow/inner", OFFER) as client:
         assert client.headers["sec-websocket-extensions"].endswith("client_max_window_bits=9"), "inherited"
@@ -161,7 +153,7 @@ def test_messages_are_compressed_on_every_mooring(mooring):
         message = some_json(5000).encode()
         payload = deflated(message)
         client.send(frame(TEXT, payload[:100], rsv=RSV1, fin=False) + frame(0, payload[100:]))
-        first, answer = read_raw_frame(client)
+        first, answer = client.read_any_frame()
         assert first == 0xc1 and inflated(answer) == message
         client.close()
 
@@ -178,7 +170,7 @@ def test_many_clients_at_once_do_not_mix_their_messages(server):
         for client, wire in zip(clients, wires):
             client.send(wire[at:at + step])
     for client, message in zip(clients, messages):
-        assert inflated(read_raw_frame(client)[1]) == message
+        assert inflated(client.read_any_frame()[1]) == message
         client.close()
 
 
@@ -188,12 +180,12 @@ def test_a_handler_sees_what_was_agreed_on_and_decides_per_message(handlers):
         server.expect(r"report\.so")
         with server.websocket("/report", OFFER) as client:
             client.send(frame(TEXT, deflated(b"extensions"), rsv=RSV1))
-            assert inflated(read_raw_frame(client)[1]).decode() == DEFAULT
+            assert inflated(client.read_any_frame()[1]).decode() == DEFAULT
             text = b"uncompressed " + b"x" * 1000
             client.send(frame(TEXT, deflated(text), rsv=RSV1))
-            assert read_raw_frame(client) == (0x81, text)
+            assert client.read_any_frame() == (0x81, text)
             client.send(frame(TEXT, b"x" * 1000))
-            assert read_raw_frame(client)[0] == 0xc1
+            assert client.read_any_frame()[0] == 0xc1
             client.close()
         with server.websocket("/report") as client:
             client.send_text("extensions")
