@@ -186,7 +186,8 @@ size_t Inflater::memory_bytes() const {
 
 std::unique_ptr<Deflater> Deflater::make(int level, int window_bits, bool takeover) {
 #ifdef WEBSOCKET_ISAL
-  if (level <= 3 && window_bits == kMaxWindowBits && !takeover) return std::make_unique<IsalDeflater>(level);
+  if (level <= 3 && window_bits == kMaxWindowBits && !takeover)
+    return std::make_unique<IsalDeflater>(level);
 #endif
   return std::make_unique<ZlibDeflater>(level, window_bits, takeover);
 }
