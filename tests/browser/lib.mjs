@@ -10,6 +10,9 @@ export const deadlineMs = 60_000;
 // The longest wait for one expected thing: below the deadline, so that the failure names the thing.
 export const stepMs = 15_000;
 
+// What a client that offers compression is told by default.
+export const compressed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
 export const say = (text) => process.stderr.write(`${text}\n`);
 
 export function check(condition, message) {

@@ -52,9 +52,9 @@ function sameMessage([data, isBinary], sent, what) {
 
 const pattern = (size) => Buffer.from(Uint8Array.from({ length: size }, (_, i) => (i * 31 + (i >> 8) * 7) & 255));
 
-async function exchanges(options, label) {
+async function exchanges(options, extensions) {
   const ws = await opened([], options);
-  say(`${label}: extensions "${ws.extensions}"`);
+  same(ws.extensions, extensions, "extensions");
   for (const text of ["", "Hello", "Grüße, 世界 🌍", "x".repeat(70000)]) {
     await echo(ws, text, `text of ${Buffer.byteLength(text)} bytes`);
   }
@@ -156,8 +156,8 @@ async function vanishings() {
 }
 
 const steps = [
-  ["without the offer of compression", () => exchanges({}, "no offer")],
-  ["with the offer of compression", () => exchanges({ perMessageDeflate: true }, "offer")],
+  ["without the offer of compression", () => exchanges({}, "")],
+  ["with the offer of compression", () => exchanges({ perMessageDeflate: true }, "permessage-deflate")],
   ["fragments", fragments], ["pings", pings], ["subprotocols", subprotocols],
   ["closes", closes], ["too big", tooBig], ["vanishings", vanishings],
 ];
