@@ -65,10 +65,10 @@ void Connection::loop_start(Loop& loop, MutableBytes early) {
   corked([&] {
     told_open_ = true;
     endpoint_.on_open(*this);
-    session_.receive(early, *this);
+    take(early);
   });
   if (!loop.watch(*this, interest_)) broken_ = true;
-  if (transport_->may_hold_bytes()) loop.read_again(*this);
+  if (transport_->may_hold_bytes() || !held_.empty()) loop.read_again(*this);
   settle();
 }
 
@@ -101,23 +101,36 @@ void Connection::on_due() { go(); }
 void Connection::read_some() {
   constexpr int kRounds = 8;  // then the others have their turn
   for (int round = 0; round < kRounds; round++) {
-    IoResult got = transport_->read(loop_->receive_buffer_);
-    if (got.kind == IoResult::again) return;
-    if (got.kind == IoResult::failed) broken_ = true;
-    if (got.kind == IoResult::end) client_ended();
-    if (got.kind != IoResult::done) return;
-    corked([&] { session_.receive(loop_->receive_buffer_.first(got.size), *this); });
+    bool read_on = true;
+    if (held_.empty()) {
+      IoResult got = transport_->read(loop_->receive_buffer_);
+      if (got.kind == IoResult::again) return;
+      if (got.kind == IoResult::failed) broken_ = true;
+      if (got.kind == IoResult::end) client_ended();
+      if (got.kind != IoResult::done) return;
+      corked([&] { take(loop_->receive_buffer_.first(got.size)); });
+      read_on = got.read_on;
+    } else if (wanted_events() & EPOLLIN) {
+      corked([&] { take(held_); });
+    }
     if (drain_code_) close_if_drained();
-    if (!got.read_on) return;
+    if (!read_on && held_.empty()) return;
     if (broken_) return;
     holds_bytes_ = !(wanted_events() & EPOLLIN);
     if (holds_bytes_) return;
+    if (!held_.empty()) break;
   }
   loop_->read_again(*this);
 }
 
+// What the session leaves is kept for the next turn.
+void Connection::take(MutableBytes received) {
+  MutableBytes rest = session_.receive(received, *this, kInflatedAtOnce);
+  held_ = std::vector<uint8_t>(rest.begin(), rest.end());
+}
+
 void Connection::close_if_drained() {
-  if (phase_ == Phase::open && !session_.in_message()) close(drain_code_, "");
+  if (phase_ == Phase::open && held_.empty() && !session_.in_message()) close(drain_code_, "");
 }
 
 // The client will send nothing more. What waits for it is still delivered, as it may only have shut

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "src/engine/send_queue.h"
 #include "src/engine/timers.h"
@@ -57,6 +58,9 @@ class Connection final : private Session::Host, private Timer {
   static constexpr size_t kHighWater = 1 << 20;        // bytes
   static constexpr uint64_t kCloseTimeout_ms = 5000;   // for the client's close frame
   static constexpr uint64_t kLingerTimeout_ms = 2000;  // for the client's end of stream
+  // So much of what a client sent compressed is inflated in a row, and what is left of the message
+  // with which it is reached; then the others have their turn, and what waits to be sent counts.
+  static constexpr uint64_t kInflatedAtOnce = 256 * 1024;  // bytes
   // A client that reads as much of what waits gets kCloseTimeout_ms anew.
   static constexpr size_t kProgress = 16 * 1024;  // bytes
 
@@ -87,6 +91,7 @@ class Connection final : private Session::Host, private Timer {
   template <class Send>
   SendResult guarded_send(Send send);
   void read_some();
+  void take(MutableBytes received);
   void close_if_drained();
   void client_ended();
   template <class Work>
@@ -115,6 +120,7 @@ class Connection final : private Session::Host, private Timer {
   std::unique_ptr<Attachment> attachment_;
   Loop* loop_ = nullptr;
   std::unique_ptr<SendQueue> queue_;  // only while it holds something
+  std::vector<uint8_t> held_;         // read, and not yet taken by the session
   Connection* next_ = nullptr;        // in the loop's list
   Connection* previous_ = nullptr;
   Connection* next_to_read_ = nullptr;  // in its list of those to read before it waits
@@ -125,7 +131,7 @@ class Connection final : private Session::Host, private Timer {
   bool told_open_ = false;     // on_open was called, on_close not yet
   bool broken_ = false;        // a write or an allocation failed
   bool client_ended_ = false;  // its end of stream was read
-  bool holds_bytes_ = false;   // reading paused while the transport may hold bytes
+  bool holds_bytes_ = false;   // reading paused while the transport or held_ may hold bytes
   bool reads_again_ = false;   // is in that list
 };
 

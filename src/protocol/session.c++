@@ -58,14 +58,20 @@ Session::Partial& Session::partial() {
   return *partial_;
 }
 
-void Session::receive(MutableBytes input, Host& host) {
+MutableBytes Session::receive(MutableBytes input, Host& host, uint64_t inflate_at_most) {
+  inflate_left_ = inflate_at_most;
   uint8_t* at = input.data();
   uint8_t* end = at + input.size();
-  while (at < end && state_ != State::ended) {
+  while (at < end && state_ != State::ended && inflate_left_) {
     bool resumes = partial_ && (partial_->in_frame || partial_->head_size);
     at = resumes ? take_rest_of_frame(at, end, host) : take_frame(at, end, host);
   }
   if (partial_ && (ended() || partial_->idle())) partial_.reset();
+  return {ended() ? end : at, end};
+}
+
+void Session::count_inflated(size_t size) {
+  inflate_left_ -= std::min<uint64_t>(inflate_left_, size);
 }
 
 // At a frame's first byte. The fast path is a frame that lies whole in the input.
@@ -110,6 +116,7 @@ void Session::take_whole_compressed(Opcode type, Bytes payload, Host& host) {
   Buffer message = share.take_buffer();
   auto result = inflater.inflate(payload, message, max_message_);
   if (result == Inflater::Result::good) result = inflater.finish(message, max_message_);
+  count_inflated(message.size());
   // Text that came before what is wrong with the rest may be wrong itself.
   Utf8Validator utf8;
   if (type == Opcode::text && !utf8.feed(message.bytes())) fail(Rule::text_not_utf8, host);
@@ -169,6 +176,7 @@ Rule Session::take_piece(MutableBytes piece) {
       p.inflater = std::make_unique<Inflater>(kMaxWindowBits);  // as whole messages have
     Inflater& inflater = deflate_.client_takeover ? own_inflater() : *p.inflater;
     result = inflater.inflate(piece, p.message, max_message_);
+    count_inflated(p.message.size() - had);
   } else {
     // Before the last fragment nobody knows the size; the message's memory then doubles.
     uint64_t expected = p.header.fin ? had + p.remaining : max_message_;

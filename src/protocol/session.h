@@ -46,8 +46,10 @@ class Session {
   explicit Session(uint64_t max_message_bytes, const DeflateParameters& deflate = {})
       : max_message_(max_message_bytes), deflate_(deflate) {}
 
-  // Takes all of input, which is unmasked in place. What arrives after the end is dropped.
-  void receive(MutableBytes input, Host& host);
+  // Takes input, which is unmasked in place, and returns what it has not taken: it stops between
+  // two frames, or inside of one that has not arrived whole, once so many bytes have been inflated.
+  // What arrives after the end is dropped.
+  MutableBytes receive(MutableBytes input, Host& host, uint64_t inflate_at_most = UINT64_MAX);
 
   // Sends one message in one frame, compressed if it may be and gets smaller. False, and nothing is
   // sent, once a close frame went out. Text must be UTF-8 (§5.6): the caller answers for it. Throws
@@ -83,6 +85,7 @@ class Session {
   void take_whole_compressed(Opcode type, Bytes payload, Host& host);
   Rule take_piece(MutableBytes piece);
   Rule finish_message();
+  void count_inflated(size_t size);
   void finish_partial_frame(Host& host);
   void deliver(Opcode type, MutableBytes payload, Host& host);
   void handle_control(Opcode opcode, Bytes payload, Host& host);
@@ -108,6 +111,7 @@ class Session {
   std::unique_ptr<Partial, PartialDeleter> partial_;
   std::unique_ptr<Takeover> takeover_;
   DeflateParameters deflate_;
+  uint64_t inflate_left_ = 0;  // bytes, until receive() stops
   State state_ = State::open;
 };
 

@@ -178,5 +178,72 @@ TEST_F(ConnectionFlowTest, BufferedAmountIsWhatTheKernelDidNotTake) {
   EXPECT_EQ(log.events.back(), "close 1000, clean");
 }
 
+// Messages that take a hundred bytes and inflate to 60000 each, then a close frame.
+struct ConnectionInflatesTest : ConnectionFlowTest {
+  static constexpr size_t kMessage = 60'000, kMessages = 200;
+  std::string wire;
+
+  ConnectionInflatesTest() {
+    std::string message(kMessage, 'x'), payload = deflated(message);
+    for (size_t i = 0; i < kMessages; i++) {
+      wire += client_frame(0xc2, payload);
+      expected.push_back(message_event(Opcode::binary, message));
+    }
+    wire += close_frame(1000);
+    EXPECT_LT(wire.size(), 64u * 1024);
+    log.then_on_message = [](Connection& c, Opcode type, Bytes answer) {
+      c.send(type, answer, false);
+    };
+  }
+  void adopt(std::string early = "") {
+    loop.any_thread_adopt(make_connection(client, log, 1 << 20, kDeflate),
+                          {early.begin(), early.end()});
+  }
+};
+
+TEST_F(ConnectionInflatesTest, WhatOneReadInflatesToIsNotAnsweredPastHighWater) {
+  client.sends(wire);
+  client.room = 0;
+  adopt();
+  size_t most = 0;
+  run(loop, [&](int turns) {
+    if (log.connection) most = std::max(most, log.connection->buffered_amount());
+    if (turns == 100) client.room = kUnlimited;
+  });
+  log.expect_gone();
+  EXPECT_GT(most, Connection::kHighWater);
+  EXPECT_LT(most, Connection::kHighWater + Connection::kInflatedAtOnce + 2 * kMessage);
+  expected.push_back("close 1000");
+  EXPECT_EQ(client.frames(), expected);
+  EXPECT_EQ(log.events.back(), "close 1000, clean");
+}
+
+TEST_F(ConnectionInflatesTest, OthersHaveTheirTurnBetween) {
+  Client bystander;
+  Log others;
+  behave(bystander);
+  size_t before = 0;
+  others.then_on_message = [&](Connection& c, Opcode, Bytes) {
+    before = log.events.size();
+    c.close(1000, "");
+  };
+  client.sends(wire);
+  bystander.sends(text("here"));
+  adopt();
+  test::adopt(loop, bystander, others);
+  run(loop);
+  EXPECT_EQ(log.events.size(), kMessages + 2);
+  EXPECT_LT(before, kMessages / 10);
+}
+
+TEST_F(ConnectionInflatesTest, ADrainAwaitsTheAnswersToWhatWasRead) {
+  wire.resize(wire.size() - close_frame(1000).size());
+  loop.any_thread_drain(kCloseGoingAway, 3'600'000);
+  adopt(wire);
+  run(loop);
+  expected.push_back("close 1001");
+  EXPECT_EQ(client.frames(), expected);
+}
+
 }  // namespace
 }  // namespace mws

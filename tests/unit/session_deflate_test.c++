@@ -65,6 +65,26 @@ TEST(SessionDeflate, WithoutTakeoverMessagesStandAlone) {
             (Events{"text Hello", "text between", "text Hello"}));
 }
 
+TEST(SessionDeflate, TakesNoMoreOnceSoManyBytesAreInflated) {
+  std::string message(1000, 'x'), stream, payload = deflated(message);
+  for (int i = 0; i < 5; i++)
+    stream += compressed_text(payload.substr(0, 4), more) + continuation(payload.substr(4)) +
+              compressed_text(payload) + text(message);
+  Session session(1 << 20, kDeflate);
+  Recorder host;
+  MutableBytes rest(reinterpret_cast<uint8_t*>(stream.data()), stream.size());
+  Events expected;
+  for (int i = 0; i < 5; i++) {  // what is not compressed costs nothing
+    rest = session.receive(rest, host, 1001);
+    expected.insert(expected.end(), i ? 3 : 2, message_event(Opcode::text, message));
+    EXPECT_EQ(host.events, expected);
+    EXPECT_EQ(rest.empty(), false);
+  }
+  rest = session.receive(rest, host, 1001);
+  EXPECT_TRUE(rest.empty());
+  EXPECT_EQ(host.events.size(), 15u);
+}
+
 TEST(SessionDeflate, SendsCompressedWhatIsLongEnoughAndGetsSmaller) {
   for (bool takeover : {false, true}) {
     DeflateParameters parameters = takeover ? with_takeover() : kDeflate;
