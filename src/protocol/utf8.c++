@@ -122,6 +122,10 @@ bool Utf8Validator::feed_plainly(Bytes piece) {
 #ifdef WEBSOCKET_SIMDJSON
 namespace {
 
+// The library allocates on its first use, and ends the process where there is no memory: so that is
+// not left to a message.
+[[maybe_unused]] const bool library_is_ready = simdjson::validate_utf8("", 0);
+
 // How many bytes at the end begin a character and do not end it.
 size_t unfinished(Bytes text) {
   for (size_t back = 1; back <= 3 && back <= text.size(); back++) {

@@ -75,18 +75,16 @@ class Answers final : public Endpoint {
   std::vector<uint8_t> large_ = std::vector<uint8_t>(100'000, 'x');
 };
 
-TEST(AllocationFailure, EndsTheConnectionWhicheverItIs) {
-  using namespace test;
-  const std::vector<std::string> reads = {
-      binary(std::string(3000, 'a')), binary(std::string(3000, 'b')).substr(0, 1000),
-      binary(std::string(3000, 'b')).substr(1000), text("quit"), close_frame(4000)};
+// One connection after the other gets the reads, each with one allocation less before one fails.
+void expect_each_failure_to_end_one(const std::vector<std::string>& reads,
+                                    const DeflateParameters& deflate = {}) {
   for (long failing = 0;; failing++) {
     SCOPED_TRACE(failing);
     Answers answers;
     Loop loop(65536);
     loop.any_thread_adopt(
         std::make_unique<Connection>(std::make_unique<ScarceTransport>(reads), answers, 1 << 20,
-                                     std::unique_ptr<Attachment>()),
+                                     std::unique_ptr<Attachment>(), deflate),
         {});
     allocations_until_failure = failing;
     loop.run_while_connected();
@@ -95,6 +93,28 @@ TEST(AllocationFailure, EndsTheConnectionWhicheverItIs) {
     EXPECT_EQ(answers.opened, answers.closed);
     if (all_made) break;
     ASSERT_LT(failing, 1000) << "it allocates without end";
+  }
+}
+
+TEST(AllocationFailure, EndsTheConnectionWhicheverItIs) {
+  using namespace test;
+  expect_each_failure_to_end_one({binary(std::string(3000, 'a')),
+                                  binary(std::string(3000, 'b')).substr(0, 1000),
+                                  binary(std::string(3000, 'b')).substr(1000), text(json(3000)),
+                                  text("quit"), close_frame(4000)});
+}
+
+TEST(AllocationFailure, EndsTheConnectionWhereMessagesAreCompressed) {
+  using namespace test;
+  DeflateParameters deflate = kDeflate;
+  for (bool takeover : {false, true}) {
+    deflate.server_takeover = deflate.client_takeover = takeover;
+    PlainDeflater one, other;
+    std::string whole = client_frame(0xc1, one.deflate(json(3000)));
+    std::string pieces = client_frame(0xc1, (takeover ? one : other).deflate(json(5000)));
+    expect_each_failure_to_end_one({whole, pieces.substr(0, 100), pieces.substr(100),
+                                    text(json(3000)), text("quit"), close_frame(4000)},
+                                   deflate);
   }
 }
 
