@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from harness import BUILD, CLOSE, ECHO, LIMIT_S, TEXT, TOP, UPGRADE, Server, eventually, frame, free_port, read_head, request
+from harness import BUILD, CLOSE, ECHO, LIMIT_S, TEXT, TOP, UPGRADE, Client, Server, eventually, frame, free_port, read_head, request
 
 ABI = int(re.search(r"#define WS_ABI_VERSION (\d+)", (TOP / "include/mod_websocket/handler_abi.h").read_text())[1])
 
@@ -327,25 +327,21 @@ class Host:
     def __init__(self, server, name=None):
         self.server, self.name = server, name
 
-    def open(self, path, origin=None):
-        """The connection and the status of an opening handshake."""
+    def asked(self, path, origin=None):
+        """The connection of an opening handshake that was sent."""
         connection = self.server.connect() if not self.name else socket.create_connection(("127.0.0.1", self.server.second), LIMIT_S)
         headers = [f"Host: {self.name or 'localhost'}", *UPGRADE, *([f"Origin: {origin}"] if origin else [])]
         connection.sendall(request(path, *headers, host=False))
-        return connection, read_head(connection)[0]
+        return connection
 
     def status(self, path, origin=None):
-        connection, status = self.open(path, origin)
-        connection.close()
-        return status
+        with self.asked(path, origin) as connection:
+            return read_head(connection)[0]
 
     def said(self, path, data):
-        connection, status = self.open(path)
-        with connection:
-            assert status == 101
-            connection.sendall(data)
-            head = connection.recv(2, socket.MSG_WAITALL)
-            return head[0] & 15, connection.recv(head[1], socket.MSG_WAITALL)
+        with Client(self.asked(path)) as client:
+            client.send(data)
+            return client.read_frame()
 
     def params(self, path):
         return self.said(path, frame(TEXT, "params"))[1].decode().splitlines()

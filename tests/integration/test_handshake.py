@@ -4,11 +4,10 @@ import base64
 import contextlib
 import hashlib
 import re
-import socket
 
 import pytest
 
-from harness import ACCEPT, TEXT, Server, eventually, frame, free_port, read_head, read_response, request, said
+from harness import ACCEPT, TEXT, Client, Server, eventually, frame, free_port, read_head, read_response, request, said
 from opening import answer, connected, logged, opening, refused
 
 CONFIG = """
@@ -217,8 +216,7 @@ def test_requests_may_come_before_the_handshake_on_its_connection(server):
             assert read_response(connection)[2] == b"<p>the site\n"
         connection.sendall(request("/index.html") + opening() + frame(TEXT, "at once"))
         assert read_response(connection)[0] == 200
-        assert read_head(connection)[0] == 101
-        assert connection.recv(9, socket.MSG_WAITALL) == b"\x81\x07at once"
+        assert Client(connection).read_frame() == (TEXT, b"at once")
 
 
 # --- origins ---
@@ -346,15 +344,14 @@ def test_header_always_applies_to_a_refusal(server):
 # --- virtual hosts and sections ---
 
 def test_hosts_of_one_address_have_handlers_of_their_own_on_one_path(server):
-    def said_at(host, data, size):
+    def said_at(host, data):
         with connected(server, server.hosts) as connection:
             connection.sendall(opening("/chat", f"Host: {host}", host=False) + data)
-            assert read_head(connection)[0] == 101
-            return connection.recv(size, socket.MSG_WAITALL)
+            return Client(connection).read_frame()
 
-    assert said_at("one.example", b"", 7) == b"\x81\x05hello"
+    assert said_at("one.example", b"") == (TEXT, b"hello")
     for host in ["two.example", "any.two.example", "TWO.example:80"]:
-        assert said_at(host, frame(TEXT, "hi"), 4) == b"\x81\x02hi"
+        assert said_at(host, frame(TEXT, "hi")) == (TEXT, b"hi")
     status, _, _ = answer(server, opening("/chat", "Host: three.example", host=False), port=server.hosts)
     assert status == 404
 

@@ -317,12 +317,13 @@ def test_headers_a_byte_a_second_get_408(server):
 
 
 def test_frames_a_byte_a_second_hold_no_thread(server):
-    connections, data = [], frame(TEXT, "slow")
+    clients, data = [], frame(TEXT, "slow")
     for _ in range(3 * WORKERS):
-        connections.append(connected(server, server.hasty))
-        connections[-1].sendall(opening())
-        Client(connections[-1]).send(data[:-3])
-    send_slowly(connections, data[-3:], meanwhile=lambda: all_workers_serve(server))
-    for connection in connections:
-        assert connection.recv(100) == b"\x81\x04slow"
-        connection.close()
+        connection = connected(server, server.hasty)
+        connection.sendall(opening())
+        clients.append(Client(connection))
+        clients[-1].send(data[:-3])
+    send_slowly([client.connection for client in clients], data[-3:], meanwhile=lambda: all_workers_serve(server))
+    for client in clients:
+        assert client.read_frame() == (TEXT, b"slow")
+        client.connection.close()
