@@ -12,9 +12,8 @@ code, as soon as the byte that breaks it has come; what came before it is served
 
 import dataclasses
 
-from harness import BINARY, CLOSE, PING, PONG, TEXT, close_payload, frame
+from harness import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_payload, frame
 
-CONTINUATION = 0
 TOGETHER, FRAMES = "in one write", "in a write for each frame"  # or a number: in pieces of so many bytes
 
 # Marks in what is sent. AWAIT: the next frame has come back. QUIET: the server has read all of it, waits, and has sent nothing.

@@ -2,15 +2,14 @@
 
 import collections
 import dataclasses
-import itertools
 import pathlib
 import select
-import zlib
 
 import pytest
 
 from cases import AWAIT, CASES, COUNTS, FRAMES, NO_CODE, QUIET, TOGETHER, Echo, section
-from harness import ECHO, TEXT, Server, eventually, frame
+from deflate import RSV1, Deflate, parameters
+from harness import CONTINUATION, ECHO, TEXT, Server, eventually, frame
 from texts import message, text_of_bytes
 
 CONFIG = ECHO + """
@@ -23,7 +22,6 @@ CONFIG = ECHO + """
     WebSocketCompression on takeover=on
 </Location>
 """
-RSV1 = 4
 LEVELS = [6, 1, 0, 1]  # of the client's messages, by turns; 0 writes stored blocks
 
 
@@ -123,41 +121,11 @@ def play(server, script):
 
 # ---- echoes --------------------------------------------------------------------------------------
 
-def parameters(extension):
-    name, *rest = [word.strip() for word in extension.split(";")]
-    assert name == "permessage-deflate"
-    return dict(word.partition("=")[::2] for word in rest)
-
-
-class Deflate:
-    """The client's side of permessage-deflate, as the server's answer agreed on it."""
-
-    def __init__(self, agreed):
-        self.compressor = self.inflater = None
-        self.levels = itertools.cycle(LEVELS)
-        self.client_takeover = "client_no_context_takeover" not in agreed
-        self.server_takeover = "server_no_context_takeover" not in agreed
-        self.client_bits = int(agreed.get("client_max_window_bits", 15))
-        self.server_bits = int(agreed.get("server_max_window_bits", 15))
-
-    def compress(self, payload):
-        if not (self.compressor and self.client_takeover):
-            self.compressor = zlib.compressobj(next(self.levels), wbits=-self.client_bits)
-        return (self.compressor.compress(payload) + self.compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-    def inflate(self, payload, step):
-        """With a small step zlib notices a reference past the window, which it lets pass within a piece of output."""
-        if not (self.inflater and self.server_takeover):
-            self.inflater = zlib.decompressobj(-self.server_bits)
-        payload += b"\x00\x00\xff\xff"
-        return b"".join(self.inflater.decompress(payload[start:start + step]) for start in range(0, len(payload), step))
-
-
 def frames_of(opcode, payload, fragment, rsv):
     if not fragment or len(payload) <= fragment:
         return [frame(opcode, payload, rsv=rsv)]
     starts = range(0, len(payload), fragment)
-    return [frame(0 if start else opcode, payload[start:start + fragment], fin=start == starts[-1], rsv=0 if start else rsv) for start in starts]
+    return [frame(CONTINUATION if start else opcode, payload[start:start + fragment], fin=start == starts[-1], rsv=0 if start else rsv) for start in starts]
 
 
 def exchange(client, case, deflate):
@@ -166,13 +134,13 @@ def exchange(client, case, deflate):
             payload = text_of_bytes(case.source, number, case.size)
         else:
             payload = message(case.source, number, case.size, case.unit)
-        sent = deflate.compress(payload) if deflate else payload
+        sent = deflate.deflate(payload) if deflate else payload
         write(client, frames_of(case.opcode, sent, case.fragment, RSV1 if deflate else 0), case.write)
         first, got = client.read_any_frame()
         compressed = bool(deflate and first & RSV1 << 4)
         assert first == 0x80 | (RSV1 << 4 if compressed else 0) | case.opcode, f"message {number}: first byte {first:#x}: {got[:80]}"
         if compressed:
-            got = deflate.inflate(got, len(got) + 4 if number else 1)
+            got = deflate.inflate(got, step=None if number else 1)
         same = got == payload
         assert same, f"message {number} comes back as {len(got)} bytes: {got[:80]}"
         # What shrinks is compressed, once it was agreed on; a message below min-size, 256 bytes, may go as it is.
@@ -186,7 +154,7 @@ def echo(server, case, path):
         assert bool(answer) == bool(case.agreed), answer
         if answer:
             assert parameters(answer) == parameters(case.agreed)
-        exchange(client, case, Deflate(parameters(answer)) if answer else None)
+        exchange(client, case, Deflate(answer, LEVELS) if answer else None)
         client.close(1000)
 
 

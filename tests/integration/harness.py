@@ -28,7 +28,7 @@ LIMIT_S = 30
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455 section 1.3, as is the answer
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 ECHO = """
 <Location /echo>

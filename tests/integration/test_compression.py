@@ -4,17 +4,15 @@ import asyncio
 import json
 import os
 import random
-import zlib
 
 import pytest
 import websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from harness import BINARY, ECHO, LIMIT_S, TEXT, UPGRADE, Server, frame
+from deflate import OFFER, RSV1, deflated, inflated
+from harness import BINARY, CONTINUATION, ECHO, LIMIT_S, TEXT, UPGRADE, Server, frame
 
 DEFAULT = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"  # as browsers do
-RSV1 = 4
 CONFIG = ECHO + """
 <Location /off>
     WebSocketHandler echo
@@ -36,15 +34,6 @@ CONFIG = ECHO + """
     WebSocketCompression on level=1 min-size=0
 </Location>
 """
-
-
-def deflated(message):
-    compressor = zlib.compressobj(wbits=-15)
-    return (compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-
-def inflated(payload):
-    return zlib.decompressobj(-15).decompress(payload + b"\0\0\xff\xff")
 
 
 def some_json(size):
@@ -152,7 +141,7 @@ def test_messages_are_compressed_on_every_mooring(mooring):
     with Server(ECHO, mooring=mooring) as server, server.websocket("/echo", OFFER) as client:
         message = some_json(5000).encode()
         payload = deflated(message)
-        client.send(frame(TEXT, payload[:100], rsv=RSV1, fin=False) + frame(0, payload[100:]))
+        client.send(frame(TEXT, payload[:100], rsv=RSV1, fin=False) + frame(CONTINUATION, payload[100:]))
         first, answer = client.read_any_frame()
         assert first == 0xc1 and inflated(answer) == message
         client.close()

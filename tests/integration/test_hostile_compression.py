@@ -7,7 +7,8 @@ import zlib
 import pytest
 
 import sanitizer
-from harness import BINARY, CLOSE, ECHO, PING, PONG, TEXT, Client, close_payload, frame
+from deflate import RSV1, Deflating, deflated, next_payload
+from harness import BINARY, CLOSE, CONTINUATION, ECHO, PING, PONG, TEXT, close_payload, frame
 from hostile import LIMIT_BYTES, Memory, make_room, serving
 
 ROOMY_BYTES = 8 << 20  # a limit that a bomb's wire bytes stay below
@@ -21,8 +22,6 @@ CONFIG = ECHO + f"""
     WebSocketMaxMessage {ROOMY_BYTES}
 </Location>
 """
-OFFER = "Sec-WebSocket-Extensions: permessage-deflate"
-COMPRESSED, CONTINUATION = 4, 0
 BUFFERS_KB = 1024  # that are shared, or the system's rounding
 LIMIT_KB, ROOMY_KB = LIMIT_BYTES // 1024, ROOMY_BYTES // 1024
 
@@ -37,35 +36,6 @@ def server():
             with Deflating(running, path) as client:
                 client.exchange(os.urandom(1000) * (LIMIT_BYTES // 1000))
         yield running
-
-
-class Deflating(Client):
-    """One that has agreed on permessage-deflate."""
-
-    def __init__(self, server, path="/echo"):
-        super().__init__(server.connect(), path, OFFER)
-        assert self.headers["sec-websocket-extensions"].startswith("permessage-deflate")
-        self.takes_over = "server_no_context_takeover" not in self.headers["sec-websocket-extensions"]
-        self.inflater = zlib.decompressobj(-15)
-
-    def read_message(self):
-        first, payload = self.read_any_frame()
-        if first >> 4 == 8 | COMPRESSED:
-            payload = self.inflater.decompress(payload + b"\0\0\xff\xff")
-            if not self.takes_over:
-                self.inflater = zlib.decompressobj(-15)
-        return first & 15, payload
-
-    def exchange(self, payload, opcode=BINARY):
-        self.send(frame(opcode, deflated(payload), rsv=COMPRESSED))
-        assert self.read_message() == (opcode, payload)
-
-
-def deflated(data, end=zlib.Z_SYNC_FLUSH, **how):
-    """As a message's payload; with Z_FINISH its last block is marked so."""
-    compressor = zlib.compressobj(**{"level": 9, "wbits": -15, **how})
-    out = compressor.compress(data) + compressor.flush(end)
-    return out[:-4] if end == zlib.Z_SYNC_FLUSH else out
 
 
 def zeros(size):
@@ -94,18 +64,18 @@ SIX_GB = zeros(1 << 20) * 6144  # in 6 MB
 
 def test_a_bomb_that_is_too_long_itself_is_refused(server):
     assert len(SIX_GB) < 6.5e6
-    fails(server, frame(BINARY, SIX_GB, rsv=COMPRESSED), 1009)
+    fails(server, frame(BINARY, SIX_GB, rsv=RSV1), 1009)
 
 
 @pytest.mark.memory(peak_kb=2 * ROOMY_KB + BUFFERS_KB, kept_kb=LIMIT_KB + BUFFERS_KB)
 def test_a_bomb_of_6_gb_is_inflated_to_the_limit_at_most(server):
-    fails(server, frame(BINARY, SIX_GB, rsv=COMPRESSED), 1009, "/roomy")
+    fails(server, frame(BINARY, SIX_GB, rsv=RSV1), 1009, "/roomy")
 
 
 def test_a_bomb_of_1_gb_within_the_limit_of_the_wire_is_inflated_to_the_limit_at_most(server):
     bomb = zeros(1 << 20) * 1000
     assert len(bomb) < 1.1 * LIMIT_BYTES
-    fails(server, frame(BINARY, bomb, rsv=COMPRESSED), 1009)
+    fails(server, frame(BINARY, bomb, rsv=RSV1), 1009)
 
 
 @pytest.mark.parametrize("path", ["/echo", "/takeover"])
@@ -114,8 +84,8 @@ def test_a_bomb_of_1_gb_within_the_limit_of_the_wire_is_inflated_to_the_limit_at
 def test_the_limit_counts_inflated_bytes(server, path, level, more, fits):
     payload = os.urandom(1024) * (LIMIT_BYTES // 1024) + b"x" * more
     data = deflated(payload, level=level)
-    in_fragments = frame(BINARY, data[:500], fin=False, rsv=COMPRESSED) + frame(CONTINUATION, data[500:])
-    for message in [frame(BINARY, data, rsv=COMPRESSED), in_fragments]:
+    in_fragments = frame(BINARY, data[:500], fin=False, rsv=RSV1) + frame(CONTINUATION, data[500:])
+    for message in [frame(BINARY, data, rsv=RSV1), in_fragments]:
         if not fits:
             fails(server, message, 1009, path)
             continue
@@ -127,12 +97,12 @@ def test_the_limit_counts_inflated_bytes(server, path, level, more, fits):
 @pytest.mark.parametrize("path", ["/echo", "/takeover"])
 def test_a_bomb_over_many_fragments_is_refused(server, path):
     piece = zeros(1 << 12)
-    fails(server, frame(BINARY, piece, fin=False, rsv=COMPRESSED) + frame(CONTINUATION, piece, fin=False) * 100_000, 1009, path)
+    fails(server, frame(BINARY, piece, fin=False, rsv=RSV1) + frame(CONTINUATION, piece, fin=False) * 100_000, 1009, path)
 
 
 def test_empty_blocks_over_fragments_without_end_are_refused(server):
     empty = b"\0\0\0\xff\xff" * 10
-    fails(server, frame(BINARY, empty, fin=False, rsv=COMPRESSED) + frame(CONTINUATION, empty, fin=False) * 100_000, 1009)
+    fails(server, frame(BINARY, empty, fin=False, rsv=RSV1) + frame(CONTINUATION, empty, fin=False) * 100_000, 1009)
 
 
 def test_a_bomb_that_refers_to_an_earlier_message_is_refused(server):
@@ -140,9 +110,9 @@ def test_a_bomb_that_refers_to_an_earlier_message_is_refused(server):
     compressor = zlib.compressobj(9, wbits=-15)
     with Deflating(server, "/takeover") as client:
         for repeats, fits in [(1, True), (30, True), (1000, False)]:
-            data = (compressor.compress(word * repeats) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+            data = next_payload(compressor, word * repeats)
             assert len(data) < 35_000 or not fits
-            client.start_sending(frame(BINARY, data, rsv=COMPRESSED))
+            client.start_sending(frame(BINARY, data, rsv=RSV1))
             if fits:
                 assert client.read_message() == (BINARY, word * repeats)
             else:
@@ -166,7 +136,7 @@ def test_many_compressed_messages_that_never_end_take_a_window_each(server):
     with contextlib.ExitStack() as stack:
         for _ in range(CLAIMS):
             client = stack.enter_context(Deflating(server))
-            client.send(frame(BINARY, begun, rsv=COMPRESSED, length=LIMIT_BYTES))
+            client.send(frame(BINARY, begun, rsv=RSV1, length=LIMIT_BYTES))
         with server.websocket() as last:
             last.echo()  # all that was sent before has been read
             last.close()
@@ -197,15 +167,15 @@ GOOD = {
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("data", CORRUPT.values(), ids=CORRUPT)
 def test_what_is_no_deflate_data_is_refused(server, path, opcode, data):
-    fails(server, frame(opcode, data, rsv=COMPRESSED), 1007, path)
-    fails(server, frame(opcode, data[:1], fin=False, rsv=COMPRESSED) + frame(CONTINUATION, data[1:]), 1007, path)
+    fails(server, frame(opcode, data, rsv=RSV1), 1007, path)
+    fails(server, frame(opcode, data[:1], fin=False, rsv=RSV1) + frame(CONTINUATION, data[1:]), 1007, path)
 
 
 @pytest.mark.parametrize("path", ["/echo", "/takeover"])
 @pytest.mark.parametrize("data, payload", GOOD.values(), ids=GOOD)
 def test_deflate_data_of_any_form_is_a_message(server, path, data, payload):
     with Deflating(server, path) as client:
-        for message in [frame(TEXT, data, rsv=COMPRESSED), frame(TEXT, data[:1], fin=False, rsv=COMPRESSED) + frame(CONTINUATION, data[1:])]:
+        for message in [frame(TEXT, data, rsv=RSV1), frame(TEXT, data[:1], fin=False, rsv=RSV1) + frame(CONTINUATION, data[1:])]:
             client.send(message)
             assert client.read_message() == (TEXT, payload)
         client.exchange(b"and later " * 100, TEXT)
@@ -214,19 +184,19 @@ def test_deflate_data_of_any_form_is_a_message(server, path, data, payload):
 def test_a_message_refers_to_an_earlier_one_only_where_that_is_agreed_on(server):
     word = os.urandom(1000)
     compressor = zlib.compressobj(9, wbits=-15)
-    first, second = [(compressor.compress(word) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4] for _ in range(2)]
+    first, second = [next_payload(compressor, word) for _ in range(2)]
     with Deflating(server, "/takeover") as taking, Deflating(server) as client:
         for each in [taking, client]:
-            each.send(frame(BINARY, first, rsv=COMPRESSED))
+            each.send(frame(BINARY, first, rsv=RSV1))
             assert each.read_message() == (BINARY, word)
-            each.send(frame(BINARY, second, rsv=COMPRESSED))
+            each.send(frame(BINARY, second, rsv=RSV1))
         assert taking.read_message() == (BINARY, word)
         assert client.read_close()[0] == 1007
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"cut off \xe2\x82", b"\xf4\x90\x80\x80" + b"x" * 1000])
 def test_an_inflated_text_that_is_not_utf8_is_refused(server, text):
-    fails(server, frame(TEXT, deflated(b"x" * 1000 + text), rsv=COMPRESSED), 1007)
+    fails(server, frame(TEXT, deflated(b"x" * 1000 + text), rsv=RSV1), 1007)
 
 
 @pytest.mark.parametrize("rsv", [1, 2, 3, 5, 6, 7])
@@ -236,8 +206,8 @@ def test_a_reserved_bit_beside_that_of_compression_is_refused(server, rsv):
 
 @pytest.mark.parametrize("opcode", [CLOSE, PING, PONG, CONTINUATION])
 def test_the_bit_of_compression_on_what_begins_no_message_is_refused(server, opcode):
-    before = frame(TEXT, HELLO, fin=False, rsv=COMPRESSED) if opcode == CONTINUATION else b""
-    fails(server, before + frame(opcode, close_payload(1000), rsv=COMPRESSED), 1002)
+    before = frame(TEXT, HELLO, fin=False, rsv=RSV1) if opcode == CONTINUATION else b""
+    fails(server, before + frame(opcode, close_payload(1000), rsv=RSV1), 1002)
 
 
 # --- idle sockets ---

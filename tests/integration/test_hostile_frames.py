@@ -6,10 +6,9 @@ import struct
 import pytest
 
 import sanitizer
-from harness import BINARY, CLOSE, ECHO, PING, PONG, TEXT, close_payload, frame
+from harness import BINARY, CLOSE, CONTINUATION, ECHO, PING, PONG, TEXT, close_payload, frame
 from hostile import LIMIT_BYTES, make_room, serving, status_kb
 
-CONTINUATION = 0
 CLAIMS = 1000  # connections
 FRAGMENTS = 131_072  # that a message may have
 ROUNDING_KB = 512  # what the heap of a process may round up to
