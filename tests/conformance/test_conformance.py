@@ -2,14 +2,13 @@
 
 import collections
 import dataclasses
-import pathlib
 import select
 
 import pytest
 
 from cases import AWAIT, CASES, COUNTS, FRAMES, NO_CODE, QUIET, TOGETHER, Echo, section
 from deflate import RSV1, Deflate, parameters
-from harness import CONTINUATION, ECHO, TEXT, Server, eventually, frame
+from harness import CONTINUATION, ECHO, TEXT, Server, eventually, frame, tcp_sockets
 from texts import message, text_of_bytes
 
 CONFIG = ECHO + """
@@ -78,19 +77,10 @@ def expect_frame(client, expected):
     assert same, f"opcode {got[0]}, {len(got[1])} bytes: {got[1][:80]}"
 
 
-def queued(from_port, to_port):
-    """Bytes that TCP holds at this end of a connection, to be acknowledged or to be read."""
-    for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, local, remote, _, queues, *_ = line.split()
-        if (int(local.split(":")[1], 16), int(remote.split(":")[1], 16)) == (from_port, to_port):
-            return sum(int(queue, 16) for queue in queues.split(":"))
-    return 0
-
-
 def expect_quiet(server, client):
     """The server has read all that was sent, its threads sleep again, and it has said nothing."""
-    port = client.connection.getsockname()[1]
-    eventually(lambda: not queued(port, server.port) and not queued(server.port, port), "the server does not read")
+    ports = {client.connection.getsockname()[1], server.port}
+    eventually(lambda: not any(each.queued for each in tcp_sockets() if {each.port, each.peer_port} == ports), "the server does not read")
     server.settle()
     assert not select.select([client.connection], [], [], 0)[0], client.read_frame()
 

@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import struct
 
 import h2.config
 import h2.connection
@@ -11,7 +10,7 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
-from harness import LIMIT_S, Client
+from harness import LIMIT_S, Client, reset
 
 WINDOW_BYTES = 65535
 GOAWAY = 7
@@ -46,8 +45,7 @@ class Connection:
 
     def cut(self):
         """Without a word, and with a reset."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        socket.socket(fileno=self.socket.detach()).close()
+        reset(self.socket)
 
     def flush(self):
         self.socket.sendall(self.h2.data_to_send())

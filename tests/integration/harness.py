@@ -5,6 +5,9 @@ waiting: send_until_blocked takes a way that is full for 0.2 s for blocked, and 
 ends a connection.
 """
 
+import base64
+import collections
+import hashlib
 import itertools
 import os
 import pathlib
@@ -107,6 +110,17 @@ def threads_sleep(pids):
     return True
 
 
+TcpSocket = collections.namedtuple("TcpSocket", "port peer_port listens queued inode")
+
+
+def tcp_sockets(table="tcp"):
+    """All of the system's; `queued` are the bytes to be acknowledged or to be read. Those without a descriptor have inode 0."""
+    for line in pathlib.Path("/proc/net", table).read_text().splitlines()[1:]:
+        _, local, peer, state, queues, _, _, _, _, inode, *_ = line.split()
+        port, peer_port = (int(address.split(":")[1], 16) for address in [local, peer])
+        yield TcpSocket(port, peer_port, state == "0A", sum(int(queue, 16) for queue in queues.split(":")), int(inode))
+
+
 def make_certificate(folder):
     cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
@@ -115,6 +129,11 @@ def make_certificate(folder):
                    check=True, capture_output=True)
     key.chmod(0o600)
     return cert, key
+
+
+def password_file(**users):
+    """For AuthUserFile."""
+    return "".join(f"{user}:{{SHA}}{base64.b64encode(hashlib.sha1(word.encode()).digest()).decode()}\n" for user, word in users.items())
 
 
 RESIDENT = "WebSocketDetach off\nWebSocketMaxResident 64\n"
@@ -223,16 +242,8 @@ class Server:
     def await_idle(self):
         """Until no child has a connection any more; for clients that have just left."""
         def idle():
-            connections = {line.split()[9] for table in ["tcp", "tcp6"] for line in pathlib.Path("/proc/net", table).read_text().splitlines()[1:]
-                           if line.split()[3] != "0A"}  # not those that listen
-            for pid in self.children():
-                for link in listing(f"/proc/{pid}/fd"):
-                    try:
-                        if os.readlink(link)[len("socket:["):-1] in connections - {"0"}:
-                            return False
-                    except GONE:
-                        pass
-            return True
+            connections = {each.inode for each in [*tcp_sockets(), *tcp_sockets("tcp6")] if each.inode and not each.listens}
+            return not any(self.has_one_of(pid, connections) for pid in self.children())
         eventually(idle, "connections stay open")
 
     def stop(self):
@@ -259,15 +270,15 @@ class Server:
     def child_of(self, client):
         """The child that has the client's connection."""
         port = client.connection.getsockname()[1]
-        sockets = {f"socket:[{line.split()[9]}]" for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
-                   if int(line.split()[2].split(":")[1], 16) == port and int(line.split()[1].split(":")[1], 16) == self.port}
+        sockets = {each.inode for each in tcp_sockets() if (each.port, each.peer_port) == (self.port, port)}
         return next(pid for pid in self.children() if self.has_one_of(pid, sockets))
 
     @staticmethod
-    def has_one_of(pid, sockets):
+    def has_one_of(pid, inodes):
         for link in listing(f"/proc/{pid}/fd"):
             try:
-                if os.readlink(link) in sockets:
+                kind, _, inode = os.readlink(link).rstrip("]").partition(":[")
+                if kind == "socket" and int(inode) in inodes:
                     return True
             except GONE:
                 pass
@@ -279,8 +290,7 @@ class Server:
 
     def listening_children(self):
         """Those that take new connections: a child on its way out has closed the listening socket."""
-        sockets = {f"socket:[{line.split()[9]}]" for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
-                   if line.split()[3] == "0A" and int(line.split()[1].split(":")[1], 16) == self.port}
+        sockets = {each.inode for each in tcp_sockets() if each.listens and each.port == self.port}
         return [pid for pid in self.children() if self.has_one_of(pid, sockets)]
 
     def peak_memory_kb(self):
@@ -392,6 +402,14 @@ def frame(opcode, payload=b"", fin=True, rsv=0, mask=b"\x12\x34\x56\x78", length
     key = (mask * (len(payload) // 4 + 1))[:len(payload)]
     masked = (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(len(payload), "big") if payload else b""
     return head + mask + masked
+
+
+def reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if isinstance(connection, ssl.SSLSocket):
+        socket.socket(fileno=connection.detach()).close()
+    else:
+        connection.close()
 
 
 def said(client, text):
@@ -521,7 +539,7 @@ class Client:
         self.connection.close()
 
     def await_cut(self):
-        """Until the connection is gone, however: its server has died."""
+        """Until the connection is gone, however."""
         try:
             while self.connection.recv(65536):
                 pass
@@ -529,9 +547,10 @@ class Client:
             pass
         self.connection.close()
 
+    def stop_sending(self):
+        """What has not gone yet never goes."""
+        self.unsent = memoryview(b"")
+        self.connection.settimeout(LIMIT_S)
+
     def reset(self):
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if isinstance(self.connection, ssl.SSLSocket):
-            socket.socket(fileno=self.connection.detach()).close()
-        else:
-            self.connection.close()
+        reset(self.connection)

@@ -1,13 +1,12 @@
 """Handlers as their clients and the log see them, on both moorings: detached over plain TCP, resident over TLS."""
 
 import base64
-import hashlib
 import re
 import ssl
 
 import pytest
 
-from harness import BINARY, CLOSE, PING, PONG, TEXT, UPGRADE, Server, close_payload, eventually, frame, read_response, request, said
+from harness import BINARY, CLOSE, PING, PONG, TEXT, UPGRADE, Server, close_payload, eventually, frame, password_file, read_response, request, said
 
 CONFIG = """
 <Location /minimal>
@@ -38,7 +37,7 @@ CONFIG = """
 def server(request, handlers):
     running = Server(CONFIG.replace("HANDLERS", str(handlers)), modules=["auth_basic", "authn_file", "authz_user"],
                      mooring=request.param, log_level="warn websocket:info")
-    (running.folder / "users").write_text("ann:{SHA}" + base64.b64encode(hashlib.sha1(b"secret").digest()).decode())
+    (running.folder / "users").write_text(password_file(ann="secret"))
     running.expect(r"websocket:info.*/report\.so: .*: (open|message .*|asked to close: .*|close .*)$",
                    r"websocket:info.*/report\.so: client 127\.0\.0\.1 closed with 100\d: .* \(RFC 6455 section \d+")
     with running:

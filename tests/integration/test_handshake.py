@@ -2,12 +2,11 @@
 
 import base64
 import contextlib
-import hashlib
 import re
 
 import pytest
 
-from harness import ACCEPT, TEXT, Client, Server, eventually, frame, free_port, read_head, read_response, request, said
+from harness import ACCEPT, TEXT, Client, Server, eventually, frame, free_port, password_file, read_head, read_response, request, said
 from opening import answer, connected, logged, opening, refused
 
 CONFIG = """
@@ -146,10 +145,6 @@ Listen 127.0.0.1:HOSTS
 """
 MODULES = ["auth_basic", "authn_file", "authz_user", "rewrite", "headers", "proxy", "proxy_http"]
 PASSWORD = "Authorization: Basic " + base64.b64encode(b"ann:secret").decode()
-
-
-def password_file(**users):
-    return "".join(f"{user}:{{SHA}}{base64.b64encode(hashlib.sha1(word.encode()).digest()).decode()}\n" for user, word in users.items())
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from harness import (BINARY, CLOSE, ECHO, LIMIT_S, PING, PONG, TEXT, UPGRADE, Client, Server, close_payload, eventually, frame, read_response,
-                     request, said)
+                     request, reset, said, tcp_sockets)
 from hostile import WORKERS, all_workers_serve, make_room, serving, unharmed
 
 CONFIG = ECHO + """
@@ -103,8 +103,7 @@ def test_pings_whose_answers_nobody_reads_stop_at_the_high_water_mark(server):
 def held(server, clients):
     """How many of these connections the server still has a descriptor for."""
     ports = {client.connection.getsockname()[1] for client in clients}
-    lines = [line.split() for line in open("/proc/net/tcp").read().splitlines()[1:]]
-    return sum(int(line[1].split(":")[1], 16) == server.port and int(line[2].split(":")[1], 16) in ports and line[9] != "0" for line in lines)
+    return sum(each.port == server.port and each.peer_port in ports and each.inode != 0 for each in tcp_sockets())
 
 
 def after_its_close_frame(client):
@@ -229,12 +228,6 @@ def test_resets_while_the_server_sends_to_many_cost_the_others_nothing(server):
             for message in messages:
                 assert client.read_frame() == (BINARY, message)
             client.close()
-
-
-def reset(connection):
-    client = Client.__new__(Client)
-    client.connection = connection
-    client.reset()
 
 
 # --- handlers ---

@@ -55,6 +55,8 @@ def fails(server, data, code, path="/echo"):
         assert client.read_message() == (TEXT, b"before")
         got = client.read_close()
         assert got[0] == code, got
+        client.stop_sending()
+        client.await_cut()
 
 
 # --- bombs ---

@@ -171,6 +171,8 @@ def send_without_end(client, data, code):
     """Until the server has had enough."""
     client.start_sending(data)
     assert client.read_close()[0] == code
+    client.stop_sending()
+    client.await_cut()
 
 
 def test_fragments_that_never_end_meet_the_limit_of_a_message(server):

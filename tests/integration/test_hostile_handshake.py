@@ -1,13 +1,12 @@
 """Opening handshakes that mean harm, or bad luck: each gets its answer, and nobody else feels it."""
 
 import base64
-import hashlib
 import re
 import select
 
 import pytest
 
-from harness import KEY, TEXT, UPGRADE, Client, frame, free_port, read_response, request
+from harness import KEY, TEXT, UPGRADE, Client, frame, free_port, password_file, read_response, request
 from hostile import WORKERS, all_workers_serve, serving
 from opening import answer, connected, logged, opening, refused, short
 
@@ -46,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("unharmed")
 @pytest.fixture(scope="module")
 def server(handlers, tmp_path_factory):
     users = tmp_path_factory.mktemp("users") / "users"
-    users.write_text("ann:{SHA}" + base64.b64encode(hashlib.sha1(b"secret").digest()).decode() + "\n")
+    users.write_text(password_file(ann="secret"))
     users.chmod(0o644)
     wide, hasty = free_port(), free_port()
     config = CONFIG.replace("HANDLERS", str(handlers)).replace("WIDE", str(wide)).replace("HASTY", str(hasty)).replace("USERS", str(users))
