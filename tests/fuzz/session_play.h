@@ -71,7 +71,7 @@ class Play final : public Session::Host {
     std::vector<uint8_t> payload;
     payload.swap(message);
     for (uint8_t byte : payload) client_.take(byte, message, UINT32_MAX);
-    demand(client_.finish(message, UINT32_MAX) == test::PlainInflate::State::good, "sent well");
+    demand(client_.finish(message, UINT32_MAX) == test::PlainInflater::State::good, "sent well");
   }
   void note(std::string_view what, std::string_view bytes = "") {
     trace.append(what).append(": ").append(bytes).append("\n");
@@ -105,7 +105,7 @@ class Play final : public Session::Host {
   Input input_;
   size_t longest_read_;
   DeflateShare share_;
-  test::PlainInflate client_;
+  test::PlainInflater client_;
   S session_;
   unsigned events_ = 0, event_ = 0;
   uint8_t act_ = 0;

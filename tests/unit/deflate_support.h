@@ -5,6 +5,9 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "tests/unit/plain_inflater.h"
 
 namespace mws::test {
 
@@ -39,36 +42,19 @@ inline std::string deflated(std::string_view message, int level = 6) {
   return PlainDeflater(level).deflate(message);
 }
 
-// Inflates messages; what they refer back to may lie in those before. Its window is as small as it
-// was told: it writes byte by byte, so that nothing further back is there.
-class PlainInflater {
- public:
-  explicit PlainInflater(int window_bits = 15) {
-    EXPECT_EQ(inflateInit2(&stream_, -window_bits), Z_OK);
-  }
-  ~PlainInflater() { inflateEnd(&stream_); }
-  PlainInflater(const PlainInflater&) = delete;
-
-  // "corrupt" where it is.
-  std::string inflate(std::string payload) {
-    payload.append("\0\0\xff\xff", 4);
-    stream_.next_in = reinterpret_cast<Bytef*>(payload.data());
-    stream_.avail_in = uInt(payload.size());
-    std::string out;
-    for (;;) {
-      char byte;
-      stream_.next_out = reinterpret_cast<Bytef*>(&byte);
-      stream_.avail_out = 1;
-      int status = ::inflate(&stream_, Z_SYNC_FLUSH);
-      if (!stream_.avail_out) out += byte;
-      if (status == Z_DATA_ERROR || status == Z_STREAM_END) return "corrupt";
-      if (!stream_.avail_in && stream_.avail_out) return out;
-    }
-  }
-
- private:
-  z_stream stream_{};
-};
+// What a payload from the server inflates to, for a client that adds the end of the flush to every
+// message (RFC 7692 §7.2.2). "corrupt" where it is, or has a last block, which some clients take
+// for the end of all messages.
+inline std::string inflated(PlainInflater& client, std::string_view payload) {
+  std::vector<uint8_t> out;
+  auto state = PlainInflater::State::good;
+  client.begin(true);
+  std::string whole = std::string(payload).append("\0\0\xff\xff", 4);
+  for (char byte : whole)
+    if (state == PlainInflater::State::good) state = client.take(uint8_t(byte), out, UINT32_MAX);
+  bool good = state == PlainInflater::State::good && client.complete() && !client.had_last_block();
+  return good ? std::string(out.begin(), out.end()) : "corrupt";
+}
 
 // A JSON text of about so many bytes.
 inline std::string json(size_t size, unsigned seed = 1) {

@@ -183,7 +183,7 @@ TEST_P(EveryDeflater, WritesWhatAClientWithThatWindowReads) {
         EXPECT_LT(payload.size(), message.size());
       }
       PlainInflater fresh(window_bits);
-      EXPECT_EQ((takeover ? with_takeover : fresh).inflate(payload), message) << message.size();
+      EXPECT_EQ(inflated(takeover ? with_takeover : fresh, payload), message) << message.size();
     }
 }
 
@@ -201,12 +201,11 @@ INSTANTIATE_TEST_SUITE_P(Deflater, EveryDeflater,
                                           testing::Bool()));
 
 TEST(Deflater, NeverEndsItsStream) {
-  // Clients exist that take a last block for the end of all messages.
   for (int level = 1; level <= 9; level++) {
     PlainInflater client;
     auto deflater = Deflater::make(level, 15, false);
     for (const std::string& message : samples())
-      EXPECT_NE(client.inflate(deflate(*deflater, message)), "corrupt");
+      EXPECT_EQ(inflated(client, deflate(*deflater, message)), message);
   }
 }
 

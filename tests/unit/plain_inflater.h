@@ -8,15 +8,16 @@
 
 namespace mws::test {
 
-class PlainInflate {
+class PlainInflater {
  public:
   enum class State { good, too_big, corrupt };
 
-  PlainInflate() {
-    if (inflateInit2(&stream_, -15) != Z_OK) abort();
+  // Its window is as small as it is told: nothing further back is there.
+  explicit PlainInflater(int window_bits = 15) {
+    if (inflateInit2(&stream_, -window_bits) != Z_OK) abort();
   }
-  ~PlainInflate() { inflateEnd(&stream_); }
-  PlainInflate(const PlainInflate&) = delete;
+  ~PlainInflater() { inflateEnd(&stream_); }
+  PlainInflater(const PlainInflater&) = delete;
 
   // The next message refers to those before it, or to none.
   void begin(bool takeover) {
@@ -39,7 +40,7 @@ class PlainInflate {
       // The number of bits left of the byte, 64 in a last block, 128 between two blocks; a call
       // with nothing to do says nothing of that.
       if (status != Z_BUF_ERROR) complete_ = status == Z_STREAM_END || stream_.data_type == 128;
-      if (status == Z_STREAM_END) inflateResetKeep(&stream_);
+      if (status == Z_STREAM_END) had_last_block_ = true, inflateResetKeep(&stream_);
       if (!stream_.avail_in && (stream_.avail_out || status == Z_STREAM_END)) return State::good;
     }
   }
@@ -53,9 +54,12 @@ class PlainInflate {
     return state == State::good && !complete_ ? State::corrupt : state;
   }
 
+  bool complete() const { return complete_; }  // what has come ends between two blocks and bytes
+  bool had_last_block() const { return had_last_block_; }  // in any message
+
  private:
   z_stream stream_{};
-  bool complete_ = true;  // what has come ends between two blocks and two bytes
+  bool complete_ = true, had_last_block_ = false;
 };
 
 }  // namespace mws::test

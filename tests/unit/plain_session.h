@@ -10,7 +10,7 @@
 
 #include "src/protocol/close_code.h"
 #include "src/protocol/session.h"
-#include "tests/unit/plain_inflate.h"
+#include "tests/unit/plain_inflater.h"
 #include "tests/unit/plain_utf8.h"
 
 namespace mws::test {
@@ -108,35 +108,35 @@ class PlainSession {
     message_.clear();
     character_.clear();
     in_message_ = true;
-    if (compressed_) inflate_.begin(deflate_.client_takeover);
+    if (compressed_) inflater_.begin(deflate_.client_takeover);
   }
 
   // What comes after a close frame went out is dropped.
   Rule take_of_message(uint8_t byte) {
     if (!may_send()) return Rule::none;
     size_t had = message_.size();
-    auto state = PlainInflate::State::good;
-    if (compressed_) state = inflate_.take(byte, message_, max_message_);
+    auto state = PlainInflater::State::good;
+    if (compressed_) state = inflater_.take(byte, message_, max_message_);
     else message_.push_back(byte);
     return judge_text_since(had, state);
   }
 
-  Rule judge_text_since(size_t had, PlainInflate::State state) {
+  Rule judge_text_since(size_t had, PlainInflater::State state) {
     for (size_t i = had; type_ == Opcode::text && i < message_.size(); i++) {
       character_.push_back(message_[i]);
       Verdict verdict = decode(character_);
       if (verdict.viable < character_.size()) return Rule::text_not_utf8;
       if (verdict.complete) character_.clear();
     }
-    if (state == PlainInflate::State::too_big) return Rule::message_too_big;
-    return state == PlainInflate::State::corrupt ? Rule::deflate_corrupt : Rule::none;
+    if (state == PlainInflater::State::too_big) return Rule::message_too_big;
+    return state == PlainInflater::State::corrupt ? Rule::deflate_corrupt : Rule::none;
   }
 
   Rule finish_message() {
     if (!may_send()) return Rule::none;
     size_t had = message_.size();
-    auto state = PlainInflate::State::good;
-    if (compressed_) state = inflate_.finish(message_, max_message_);
+    auto state = PlainInflater::State::good;
+    if (compressed_) state = inflater_.finish(message_, max_message_);
     if (Rule rule = judge_text_since(had, state); rule != Rule::none) return rule;
     return character_.empty() ? Rule::none : Rule::text_not_utf8;
   }
@@ -200,7 +200,7 @@ class PlainSession {
   Opcode type_{};
   bool compressed_ = false;
   uint64_t arrived_ = 0, fragments_ = 0;  // of the message: bytes of payload, and frames
-  PlainInflate inflate_;
+  PlainInflater inflater_;
   std::vector<uint8_t> message_;    // unmasked, inflated
   std::vector<uint8_t> character_;  // of text, while it is incomplete
 };

@@ -135,8 +135,7 @@ class Recorder final : public Session::Host {
     EXPECT_TRUE(std::equal(header.begin(), header.end(), shortest, shortest + size));
     wire.append(text_of(header)).append(text_of(payload));
     if (compressed)
-      events.push_back("sent compressed " +
-                       sent(opcode, inflater_.inflate(std::string(text_of(payload)))));
+      events.push_back("sent compressed " + sent(opcode, inflated(inflater_, text_of(payload))));
     else events.push_back("sent " + sent(opcode, text_of(payload)));
     if (on_transmit) on_transmit(opcode);
   }
