@@ -349,8 +349,9 @@ const command_rec kDirectives[] = {
                   "KEY and VALUE of a parameter for the handler"),
     AP_INIT_TAKE_ARGV("WebSocketOrigin", setter(set_origin), nullptr, kAnywhere,
                       "origins that may connect: same (the default), any, null, or hosts"),
-    AP_INIT_TAKE1("WebSocketMaxMessage", setter(set_max_message), nullptr, kAnywhere,
-                  "largest message in bytes (default 1048576)"),
+    AP_INIT_TAKE1(
+        "WebSocketMaxMessage", setter(set_max_message), nullptr, kAnywhere,
+        "longest message that a client may send, in bytes, decompressed (default 1048576)"),
     AP_INIT_TAKE_ARGV("WebSocketCompression", setter(set_compression), nullptr, kAnywhere,
                       "on (the default) or off, and for permessage-deflate level=1 to 9, window=9 "
                       "to 15, takeover=on or off, min-size=BYTES (default level=3 window=15 "

@@ -178,8 +178,8 @@ def test_origin_takes_nothing_but_its_forms(value):
 
 @pytest.mark.parametrize("line, what", [
     ("WebSocketOrigin", "WebSocketOrigin needs same, any, or the origins that may connect"),
-    ('WebSocketMaxMessage ""', "WebSocketMaxMessage takes one argument, largest message in bytes (default 1048576)"),
-    ("WebSocketMaxMessage 1 2", "WebSocketMaxMessage takes one argument, largest message in bytes (default 1048576)"),
+    ('WebSocketMaxMessage ""', "WebSocketMaxMessage takes one argument, longest message that a client may send, in bytes, decompressed (default 1048576)"),
+    ("WebSocketMaxMessage 1 2", "WebSocketMaxMessage takes one argument, longest message that a client may send, in bytes, decompressed (default 1048576)"),
     ("WebSocketThreads", "WebSocketThreads takes one argument, event loops per child process, 1 to 64 (default 1)"),
     *((f"{name} {arguments}", f"{name} takes one argument, {meaning}") for arguments in ["", '""', "1 2"] for name, meaning in [
         ("WebSocketMaxConnections", "most WebSockets at a time, of all child processes (default no limit)"),
