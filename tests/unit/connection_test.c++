@@ -49,6 +49,26 @@ TEST_F(ConnectionTest, AnswersPings) {
   EXPECT_EQ(client.frames(), (Events{"pong are you there", "close 1000"}));
 }
 
+TEST_F(ConnectionTest, OneMessageForManyReachesEachAsItHasAgreed) {
+  std::string message = json(2000);
+  PreparedMessage prepared(Opcode::text, bytes_of(message));
+  Client other;
+  Log other_log;
+  behave(other);
+  for (Log* each : {&log, &other_log})
+    each->then_on_open = [&](Connection& c) {
+      EXPECT_EQ(c.send(prepared), SendResult::sent);
+      c.close(1000, "");
+      EXPECT_EQ(c.send(prepared), SendResult::closed);
+    };
+  loop.any_thread_adopt(make_connection(other, other_log, 1 << 20, kDeflate), {});
+  play();
+  other_log.expect_gone();
+  EXPECT_EQ(client.frames(), (Events{message_event(Opcode::text, message), "close 1000"}));
+  EXPECT_EQ(other.frames(),
+            (Events{"compressed " + message_event(Opcode::text, message), "close 1000"}));
+}
+
 TEST_F(ConnectionTest, WhatIsSentOnOpeningGoesOutInOneWrite) {
   log.then_on_open = [](Connection& c) {
     EXPECT_EQ(c.send(Opcode::text, bytes_of("one")), SendResult::sent);

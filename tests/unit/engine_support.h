@@ -21,7 +21,7 @@ namespace mws::test {
 constexpr size_t kUnlimited = size_t(-1);
 
 // Takes the whole frames that a server sent off the wire, one line each: "text hello", "pong",
-// "close 1000 bye".
+// "close 1000 bye"; "compressed text hello" for one that refers to none before it.
 inline Events take_frames(std::string_view& wire) {
   Events frames;
   while (wire.size() >= 2) {
@@ -38,6 +38,11 @@ inline Events take_frames(std::string_view& wire) {
     switch (uint8_t(wire[0])) {
       case 0x81: frames.push_back(joined("text", payload)); break;
       case 0x82: frames.push_back(joined("binary", payload)); break;
+      case 0xc1: {
+        PlainInflater client;
+        frames.push_back(joined("compressed text", inflated(client, payload)));
+        break;
+      }
       case 0x8a: frames.push_back(joined("pong", payload)); break;
       case 0x88: {
         unsigned code = size < 2 ? 1005 : uint8_t(payload[0]) << 8 | uint8_t(payload[1]);

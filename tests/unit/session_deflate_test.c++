@@ -176,7 +176,7 @@ TEST(SessionDeflate, LimitsWhatArrivesThoughItInflatesToNothing) {
               Rule::message_too_big);
 }
 
-TEST(SessionDeflate, ABombCostsTheLimitOnly) {
+TEST(SessionDeflate, RefusesABombInFragments) {
   // 10 MB of zeros, and again, in fragments, at a limit of 100 kB.
   PlainDeflater client;
   std::string payload = client.deflate(std::string(10 << 20, 0));
