@@ -274,6 +274,7 @@ soak: all ## run the long tests
 	tests/run soak asan-soak tsan-soak
 
 conformance: ## run all conformance cases, with a tally of their sections
+	@tools/need build test
 	@tests/run conformance
 
 # The browser tests' npm packages, once; without the network from then on.

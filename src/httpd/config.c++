@@ -138,7 +138,7 @@ const char* set_compression(cmd_parms* cmd, void* config, int argc, char* const 
   auto* settings = pool_new<DeflateSettings>(cmd->pool);
   settings->on = argc && !strcasecmp(argv[0], "on");
   if (!argc || (!settings->on && strcasecmp(argv[0], "off")))
-    return "WebSocketCompression needs on or off, and behind on what is to differ from level=3 "
+    return "WebSocketCompression needs on or off, and behind on what is to differ from level=2 "
            "window=15 takeover=off min-size=256";
   for (int i = 1; i < argc; i++)
     if (!settings->on || !read_compression_option(argv[i], *settings))
@@ -354,7 +354,7 @@ const command_rec kDirectives[] = {
         "longest message that a client may send, in bytes, decompressed (default 1048576)"),
     AP_INIT_TAKE_ARGV("WebSocketCompression", setter(set_compression), nullptr, kAnywhere,
                       "on (the default) or off, and for permessage-deflate level=1 to 9, window=9 "
-                      "to 15, takeover=on or off, min-size=BYTES (default level=3 window=15 "
+                      "to 15, takeover=on or off, min-size=BYTES (default level=2 window=15 "
                       "takeover=off min-size=256)"),
     AP_INIT_TAKE1("WebSocketThreads", setter(set_threads), nullptr, RSRC_CONF,
                   "event loops per child process, 1 to 64 (default 1)"),

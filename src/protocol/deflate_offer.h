@@ -14,7 +14,7 @@ namespace mws {
 // What the server wants of compression in a location.
 struct DeflateSettings {
   bool on = true;
-  int level = 3;                     // 1 to 9: from the least work to the smallest result
+  int level = 2;                     // 1 to 9: from the least work to the smallest result
   int window_bits = kMaxWindowBits;  // 9 to 15: the largest window, in either direction
   // Messages refer to those before them. They get smaller, and each connection keeps a window and
   // more in each direction.

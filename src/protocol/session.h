@@ -74,7 +74,11 @@ class Session {
 
  private:
   enum class State : uint8_t { open, close_sent, ended };
-  struct Partial;  // what a session holds only while a frame or a message is incomplete
+  struct Partial;    // what a session holds only while a frame or a message is incomplete
+  struct Takeover {  // with context takeover, from the first compressed message on
+    std::unique_ptr<Inflater> inflater;
+    std::unique_ptr<Deflater> deflater;
+  };
 
   uint8_t* take_frame(uint8_t* at, uint8_t* end, Host& host);
   uint8_t* take_rest_of_frame(uint8_t* at, uint8_t* end, Host& host);
@@ -94,10 +98,6 @@ class Session {
   void fail(Rule rule, Host& host);
   void transmit_frame(Opcode opcode, Bytes payload, Host& host, bool compressed = false);
   void transmit_deflated(Opcode type, Bytes payload, Host& host);
-  struct Takeover {  // from the first compressed message on
-    std::unique_ptr<Inflater> inflater;
-    std::unique_ptr<Deflater> deflater;
-  };
   Takeover& takeover();
   Inflater& own_inflater();
   Deflater& own_deflater();

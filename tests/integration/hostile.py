@@ -11,8 +11,8 @@ import sanitizer
 from harness import BINARY, Server, eventually, read_response
 
 # Of all processes of httpd together.
-KEPT_KB = 1024  # more than before, when the client is gone
-PEAK_KB = 4096  # more than before, at the worst moment
+KEPT_KB = 2048  # more than before, when the client is gone
+PEAK_KB = 8192  # more than before, at the worst moment
 
 WORKERS = 4
 LIMIT_BYTES = 1 << 20  # WebSocketMaxMessage's default

@@ -164,7 +164,7 @@ def test_compression_takes_nothing_but_its_options(value):
 def test_compression_needs_on_or_off_first():
     for arguments in ["", "level=3", "yes", '""']:
         assert refused(f"WebSocketCompression {arguments}") == (
-            1, "WebSocketCompression needs on or off, and behind on what is to differ from level=3 window=15 takeover=off min-size=256")
+            1, "WebSocketCompression needs on or off, and behind on what is to differ from level=2 window=15 takeover=off min-size=256")
     what = ('WebSocketCompression: "level=3" is none of level=1 to level=9, window=9 to window=15, takeover=on, takeover=off, '
             "min-size=BYTES, which go with on")
     assert refused("WebSocketCompression off level=3") == (1, what)

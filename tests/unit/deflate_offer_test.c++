@@ -41,7 +41,7 @@ TEST(DeflateOffer, SaysWhatTheConnectionDoes) {
   EXPECT_FALSE(agreed.client_takeover);
   EXPECT_EQ(agreed.server_window_bits, 15);
   EXPECT_EQ(agreed.client_window_bits, 15);
-  EXPECT_EQ(agreed.level, 3);
+  EXPECT_EQ(agreed.level, 2);
   EXPECT_EQ(agreed.min_size, 256u);
   EXPECT_FALSE(parameters("").agreed());
 

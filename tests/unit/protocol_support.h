@@ -185,7 +185,7 @@ struct Start {
 
 // permessage-deflate as it is by default.
 const DeflateParameters kDeflate = {
-    .min_size = 256, .level = 3, .server_window_bits = 15, .client_window_bits = 15};
+    .min_size = 256, .level = 2, .server_window_bits = 15, .client_window_bits = 15};
 
 struct Outcome {
   Events events;
