@@ -110,9 +110,10 @@ build/obj/src/%.o: src/%.c++ build/config.mk
 	@mkdir -p $(@D)
 	$(call compile,$(CORE_CPPFLAGS) $(SSL_CPPFLAGS))
 
+# Tests themselves are not optimised: they are many and large, and compile in half of the time.
 build/obj/tests/unit/%.o: tests/unit/%.c++ build/config.mk
 	@mkdir -p $(@D)
-	$(call compile,$(TEST_CPPFLAGS))
+	$(call compile,$(TEST_CPPFLAGS)) -O0
 
 build/obj/bench/%.o: bench/%.c++ build/config.mk
 	@mkdir -p $(@D)
@@ -164,6 +165,7 @@ $(1)-build: build/$(1)/mod_websocket.so $$(HANDLERS:%=build/$(1)/handlers/%.so)
 -include $$(patsubst %.o,%.d,$$(call sanitized_objects,$(1))) $$(HANDLERS:%=build/$(1)/handlers/%.d)
 endef
 $(foreach sanitizer,asan tsan,$(eval $(call sanitizer_rules,$(sanitizer))))
+$(UNIT_SOURCES:%.c++=build/asan/obj/%.o): asan_flags += -O0
 
 tsan-build: build/tsan/apr_atomics.so
 build/tsan/apr_atomics.so: tests/sanitizers/apr_atomics.c build/config.mk

@@ -1,6 +1,7 @@
 // Each allocation that a connection makes on its loop fails once: that connection ends and the
 // handler is told, the loop and the process live.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <cstdlib>
 #include <new>
@@ -28,18 +29,18 @@ namespace mws {
 namespace {
 
 // Reads frames that it was given; takes a third of the writes, and of each some bytes. Its
-// descriptor is readable always.
+// descriptor is readable and writable always.
 class ScarceTransport final : public Transport {
  public:
   explicit ScarceTransport(const std::vector<std::string>& reads) : reads_(reads) {
-    EXPECT_EQ(pipe(pipe_), 0);
-    EXPECT_EQ(::write(pipe_[1], "", 1), 1);
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair_), 0);
+    EXPECT_EQ(::write(pair_[1], "", 1), 1);
   }
   ~ScarceTransport() override {
-    close(pipe_[0]);
-    close(pipe_[1]);
+    close(pair_[0]);
+    close(pair_[1]);
   }
-  int descriptor() const override { return pipe_[0]; }
+  int descriptor() const override { return pair_[0]; }
   IoResult read(MutableBytes into) override {
     if (next_ == reads_.size()) return {IoResult::end};
     const std::string& bytes = reads_[next_++];
@@ -56,7 +57,7 @@ class ScarceTransport final : public Transport {
   const std::vector<std::string>& reads_;
   size_t next_ = 0;
   int writes_ = 0;
-  int pipe_[2];
+  int pair_[2];
 };
 
 class Answers final : public Endpoint {
