@@ -263,7 +263,8 @@ void Session::handle_close(Bytes payload, Host& host) {
   }
   if (payload.size() == 1) return fail(Rule::close_payload_one_byte, host);
   uint16_t code = uint16_t(payload[0] << 8 | payload[1]);
-  if (!may_be_sent(code)) return fail(Rule::close_code_not_allowed, host);
+  if (!may_arrive(code, allows_reserved_close_codes_))
+    return fail(Rule::close_code_not_allowed, host);
   Bytes reason = payload.subspan(2);
   if (!is_utf8(reason)) return fail(Rule::close_reason_not_utf8, host);
   // §5.5.1: the answer typically echoes the code received; the reason goes with it.

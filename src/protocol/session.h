@@ -19,6 +19,13 @@
 
 namespace mws {
 
+struct SessionSettings {
+  uint64_t max_message_bytes = 1 << 20;  // a compressed message counts with what it inflates to
+  DeflateParameters deflate = {};
+  // The client may close with codes that are reserved for future use, see may_arrive().
+  bool allows_reserved_close_codes = false;
+};
+
 class Session {
  public:
   static constexpr uint32_t kMaxFragments = 1 << 17;  // of one message
@@ -42,9 +49,12 @@ class Session {
     ~Host() = default;
   };
 
-  // A compressed message counts with the bytes that it inflates to.
+  explicit Session(const SessionSettings& settings)
+      : max_message_(settings.max_message_bytes),
+        deflate_(settings.deflate),
+        allows_reserved_close_codes_(settings.allows_reserved_close_codes) {}
   explicit Session(uint64_t max_message_bytes, const DeflateParameters& deflate = {})
-      : max_message_(max_message_bytes), deflate_(deflate) {}
+      : Session(SessionSettings{.max_message_bytes = max_message_bytes, .deflate = deflate}) {}
 
   // Takes input, which is unmasked in place, and returns what it has not taken: it stops between
   // two frames, or inside of one that has not arrived whole, once so many bytes have been inflated.
@@ -110,8 +120,9 @@ class Session {
   uint64_t max_message_;
   std::unique_ptr<Partial, PartialDeleter> partial_;
   std::unique_ptr<Takeover> takeover_;
-  DeflateParameters deflate_;
   uint64_t inflate_left_ = 0;  // bytes, until receive() stops
+  DeflateParameters deflate_;
+  bool allows_reserved_close_codes_;
   State state_ = State::open;
 };
 

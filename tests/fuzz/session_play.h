@@ -1,7 +1,8 @@
 // A client's bytes, cut anywhere, and what the host does in between and from inside of events, with
 // the session or the plain one.
 //
-// The script: in one byte a limit and what of permessage-deflate is agreed on; an event and an act
+// The script: in one byte a limit, what of permessage-deflate is agreed on and whether reserved close
+// codes are allowed; an event and an act
 // of the host inside of it (event 0: inside of each message); how many steps; for each the bytes
 // read before it, and an act; the client's bytes.
 #pragma once
@@ -16,7 +17,7 @@ class Play final : public Session::Host {
   std::string trace;  // all that was seen
 
   Play(Bytes script, size_t longest_read)
-      : input_{script}, longest_read_(longest_read), session_(limit(script), deflate(script)) {
+      : input_{script}, longest_read_(longest_read), session_(settings(script)) {
     input_.next();
     event_ = input_.next() % 16;
     act_ = input_.next();
@@ -52,6 +53,11 @@ class Play final : public Session::Host {
   }
 
  private:
+  static SessionSettings settings(Bytes script) {
+    return {.max_message_bytes = limit(script),
+            .deflate = deflate(script),
+            .allows_reserved_close_codes = bool(Input{script}.next() & 64)};
+  }
   static uint64_t limit(Bytes script) {
     constexpr uint64_t limits[] = {1 << 20, 0, 1, 10, 125, 126, 300, 65536};
     return limits[Input{script}.next() % 8];

@@ -28,5 +28,17 @@ TEST(CloseCode, ThatOnlyDescribesAnEndNeverGoesOnTheWire) {
   EXPECT_FALSE(may_be_sent(kCloseAbnormal));
 }
 
+TEST(CloseCode, MayArriveIfItMayBeSent) {
+  for (unsigned code = 0; code <= 65535; code++)
+    EXPECT_EQ(may_arrive(uint16_t(code), false), may_be_sent(uint16_t(code))) << code;
+}
+
+TEST(CloseCode, MayArriveWhereItIsReservedIfThatIsAllowed) {
+  for (unsigned code = 0; code <= 65535; code++) {
+    bool never = code < 1000 || code > 4999 || code == 1005 || code == 1006 || code == 1015;
+    EXPECT_EQ(may_arrive(uint16_t(code), true), !never) << code;
+  }
+}
+
 }  // namespace
 }  // namespace mws

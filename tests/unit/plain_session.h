@@ -17,8 +17,10 @@ namespace mws::test {
 
 class PlainSession {
  public:
-  explicit PlainSession(uint64_t max_message_bytes, const DeflateParameters& deflate = {})
-      : max_message_(max_message_bytes), deflate_(deflate) {}
+  explicit PlainSession(const SessionSettings& settings)
+      : max_message_(settings.max_message_bytes),
+        deflate_(settings.deflate),
+        allows_reserved_close_codes_(settings.allows_reserved_close_codes) {}
 
   void receive(Bytes input, Session::Host& host) {
     for (uint8_t byte : input)
@@ -158,10 +160,16 @@ class PlainSession {
     if (payload.size() == 1) return fail(Rule::close_payload_one_byte, host);
     uint16_t code = payload.empty() ? kCloseNoCode : uint16_t(payload[0] * 256 + payload[1]);
     Bytes reason = payload.subspan(payload.empty() ? 0 : 2);
-    if (!payload.empty() && !may_be_sent(code)) return fail(Rule::close_code_not_allowed, host);
+    if (!payload.empty() && !may_close_with(code)) return fail(Rule::close_code_not_allowed, host);
     if (!decode(reason).complete) return fail(Rule::close_reason_not_utf8, host);
     send_close(payload, host);
     end(code, text_of(reason), Rule::none, host);
+  }
+
+  bool may_close_with(unsigned code) const {
+    if (may_be_sent(uint16_t(code))) return true;
+    return allows_reserved_close_codes_ && code / 1000 >= 1 && code / 1000 <= 2 && code != 1005 &&
+           code != 1006 && code != 1015;
   }
 
   void fail(Rule rule, Session::Host& host) {
@@ -193,6 +201,7 @@ class PlainSession {
 
   uint64_t max_message_;
   DeflateParameters deflate_;
+  bool allows_reserved_close_codes_;
   bool close_sent_ = false, ended_ = false;
   std::vector<uint8_t> frame_;    // as it came, from its first byte
   std::vector<uint8_t> control_;  // the unmasked payload of a control frame

@@ -181,6 +181,13 @@ struct Start {
   uint64_t limit = 1 << 20;
   std::function<void(Session&, Recorder&)> begin = {};  // before the first byte
   DeflateParameters deflate = {};
+  bool allows_reserved_close_codes = false;
+
+  SessionSettings settings() const {
+    return {.max_message_bytes = limit,
+            .deflate = deflate,
+            .allows_reserved_close_codes = allows_reserved_close_codes};
+  }
 };
 
 // permessage-deflate as it is by default.
@@ -197,7 +204,7 @@ struct Outcome {
 // Cuts are offsets into the stream, ascending.
 inline Outcome play(std::string_view stream, const std::vector<size_t>& cuts,
                     const Start& start = {}) {
-  Session session(start.limit, start.deflate);
+  Session session(start.settings());
   Recorder host;
   if (start.begin) start.begin(session, host);
   size_t from = 0;
@@ -209,7 +216,7 @@ inline Outcome play(std::string_view stream, const std::vector<size_t>& cuts,
 
 // What the plain session makes of a stream. With closed it has sent a close frame with 1001 before.
 inline Outcome plain_outcome(std::string_view stream, const Start& start, bool closed = false) {
-  PlainSession session(start.limit, start.deflate);
+  PlainSession session(start.settings());
   Recorder host;
   if (closed) session.close(1001, "", host);
   session.receive(bytes_of(stream), host);

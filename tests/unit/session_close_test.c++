@@ -66,6 +66,17 @@ TEST(SessionClose, IsAcceptedOrRefusedByItsCode) {
   }
 }
 
+TEST(SessionClose, MayComeWithAReservedCodeWhereThatIsAllowed) {
+  Start start{.allows_reserved_close_codes = true};
+  for (unsigned code : {1000, 1004, 1016, 1100, 2000, 2999, 3000, 4999}) {
+    std::string number = std::to_string(code);
+    EXPECT_EQ(events_of(close_frame(code, "bye"), start),
+              (Events{"sent close " + number + " bye", "end " + number + " bye, clean"}));
+  }
+  for (unsigned code : {0, 999, 1005, 1006, 1015, 5000, 65535})
+    EXPECT_EQ(outcome_of(close_frame(code), start).broken, Rule::close_code_not_allowed) << code;
+}
+
 TEST(SessionClose, IsTheLastThatIsTakenFromAClient) {
   for (std::string after : {text("late"), ping("late"), close_with(""), close_frame(4000),
                             continuation("stray"), from_hex("ffffffffffff")})
