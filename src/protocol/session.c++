@@ -251,9 +251,12 @@ void Session::deliver(Opcode type, MutableBytes payload, Host& host) {
 }
 
 void Session::handle_control(Opcode opcode, Bytes payload, Host& host) {
-  if (opcode == Opcode::close) handle_close(payload, host);
+  if (opcode == Opcode::close) return handle_close(payload, host);
   // §5.5.2: a pong with the same payload, unless a close frame was sent.
-  if (opcode == Opcode::ping && state_ == State::open) transmit_frame(Opcode::pong, payload, host);
+  if (opcode == Opcode::ping) pong(payload, host);
+  if (state_ != State::open) return;  // the host may have closed while the pong went out
+  if (opcode == Opcode::ping) host.on_ping(payload);
+  else host.on_pong(payload);
 }
 
 void Session::handle_close(Bytes payload, Host& host) {
@@ -317,6 +320,12 @@ Deflater& Session::own_deflater() {
   auto& own = takeover().deflater;
   if (!own) own = Deflater::make(deflate_.level, deflate_.server_window_bits, true);
   return *own;
+}
+
+bool Session::send_control(Opcode opcode, Bytes payload, Host& host) {
+  if (state_ != State::open) return false;
+  transmit_frame(opcode, payload, host);
+  return true;
 }
 
 bool Session::close(uint16_t code, std::string_view reason, Host& host) {

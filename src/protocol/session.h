@@ -35,6 +35,11 @@ class Session {
     // A whole message, type text or binary. The payload is writable and lives until the call
     // returns. The host may send, close or abandon the session from here, but not destroy it.
     virtual void on_message(Opcode type, MutableBytes payload) = 0;
+    // A control frame of the client, at most 125 bytes, that live until the call returns. A ping has
+    // been answered; a pong may be one that nobody asked for (§5.5.3). None comes once a close frame
+    // went out.
+    virtual void on_ping(Bytes) {}
+    virtual void on_pong(Bytes) {}
     // Bytes for the client: a frame's header, then its payload. Both live until the call returns.
     virtual void transmit(Bytes header, Bytes payload) = 0;
     // The last event. Clean: close frames went both ways, code and reason are the client's
@@ -66,6 +71,11 @@ class Session {
   // std::bad_alloc.
   bool send(Opcode type, Bytes payload, Host& host, bool may_compress = true);
   bool send(const PreparedMessage& message, Host& host);
+
+  // Sends a ping (§5.5.2), or a pong that answers none (§5.5.3), with at most kMaxControlPayload
+  // bytes. False, and nothing is sent, once a close frame went out.
+  bool ping(Bytes payload, Host& host) { return send_control(Opcode::ping, payload, host); }
+  bool pong(Bytes payload, Host& host) { return send_control(Opcode::pong, payload, host); }
 
   // Starts the closing handshake (§7.1.2). The code is one that may_be_sent() and the reason at
   // most kMaxCloseReason bytes of UTF-8; with kCloseNoCode the frame is empty. Messages that arrive
@@ -104,6 +114,7 @@ class Session {
   void deliver(Opcode type, MutableBytes payload, Host& host);
   void handle_control(Opcode opcode, Bytes payload, Host& host);
   void handle_close(Bytes payload, Host& host);
+  bool send_control(Opcode opcode, Bytes payload, Host& host);
   bool send_close(Bytes payload, Host& host);
   void fail(Rule rule, Host& host);
   void transmit_frame(Opcode opcode, Bytes payload, Host& host, bool compressed = false);

@@ -39,6 +39,8 @@ class Play final : public Session::Host {
     happened(true, payload);
     std::fill(payload.begin(), payload.end(), uint8_t('#'));  // it is the host's to write to
   }
+  void on_ping(Bytes payload) override { control("ping", payload); }
+  void on_pong(Bytes payload) override { control("pong", payload); }
   void transmit(Bytes header, Bytes payload) override {
     std::vector<uint8_t> message(payload.begin(), payload.end());
     if (header[0] & 0x40) inflate(message);
@@ -88,17 +90,24 @@ class Play final : public Session::Host {
       session_.receive(Copy(bytes.first(size)).bytes(), *this);
     }
   }
+  void control(const char* what, Bytes payload) {
+    note(what, text_of(payload));
+    happened(false, payload);
+  }
   void happened(bool is_message, Bytes payload) {
     if (++events_ == event_ || (is_message && !event_)) act(act_, payload);
   }
   void act(uint8_t what, Bytes payload) {
     bool done = false;
-    what %= 6;
+    what %= 8;
     if (what == 1) done = session_.send(Opcode::text, payload, *this);
     if (what == 2) done = session_.send(Opcode::binary, Copy(Bytes(kLong)).bytes(), *this);
     if (what == 3) done = session_.close(4000, "bye", *this);
     if (what == 4) done = session_.close(kCloseNoCode, "", *this);
     if (what == 5) session_.abandon();
+    payload = payload.first(std::min(payload.size(), kMaxControlPayload));
+    if (what == 6) done = session_.ping(payload, *this);
+    if (what == 7) done = session_.pong(payload, *this);
     note(done ? "done" : "not done");
   }
   void note_state() {

@@ -33,6 +33,9 @@ class PlainSession {
     return true;
   }
 
+  bool ping(Bytes payload, Session::Host& host) { return send(Opcode::ping, payload, host); }
+  bool pong(Bytes payload, Session::Host& host) { return send(Opcode::pong, payload, host); }
+
   bool close(uint16_t code, std::string_view reason, Session::Host& host) {
     std::vector<uint8_t> payload;
     if (code != kCloseNoCode) {
@@ -148,7 +151,11 @@ class PlainSession {
     frame_.clear();
     control_.swap(payload);
     if (opcode == Opcode::close) return take_close(payload, host);
-    if (opcode == Opcode::ping && may_send()) return transmit(Opcode::pong, payload, host);
+    if (opcode == Opcode::ping) {
+      pong(payload, host);
+      if (may_send()) host.on_ping(payload);
+    }
+    if (opcode == Opcode::pong && may_send()) host.on_pong(payload);
     if (opcode == Opcode::ping || opcode == Opcode::pong || !fin) return;
     in_message_ = false;
     if (Rule rule = finish_message(); rule != Rule::none) return fail(rule, host);

@@ -111,11 +111,13 @@ inline std::string message_event(Opcode type, std::string_view payload) {
 class Recorder final : public Session::Host {
  public:
   Events events;
+  Events heard;      // the client's pings and pongs, apart: "ping abc"
   std::string wire;  // everything transmitted
   Rule broken = Rule::none;
   bool ended = false;
   std::function<void(Opcode, MutableBytes)> then;  // after a message is written down
   std::function<void(Opcode)> on_transmit;         // after a transmission is written down
+  std::function<void(Bytes)> on_heard;             // after a ping or a pong is written down
   std::function<void()> on_ended;                  // after the end is written down
 
   void on_message(Opcode type, MutableBytes payload) override {
@@ -140,6 +142,9 @@ class Recorder final : public Session::Host {
     if (on_transmit) on_transmit(opcode);
   }
 
+  void on_ping(Bytes payload) override { hear("ping", payload); }
+  void on_pong(Bytes payload) override { hear("pong", payload); }
+
   void on_end(uint16_t code, std::string_view reason, bool clean, Rule rule) override {
     EXPECT_FALSE(ended);
     EXPECT_EQ(clean, rule == Rule::none);
@@ -155,6 +160,12 @@ class Recorder final : public Session::Host {
  private:
   DeflateShare share_;
   PlainInflater inflater_;  // the client's
+
+  void hear(const char* what, Bytes payload) {
+    EXPECT_FALSE(ended);
+    heard.push_back(joined(what, text_of(payload)));
+    if (on_heard) on_heard(payload);
+  }
 
   static std::string sent(Opcode opcode, std::string_view payload) {
     if (opcode == Opcode::text || opcode == Opcode::binary) return message_event(opcode, payload);
@@ -195,7 +206,7 @@ const DeflateParameters kDeflate = {
     .min_size = 256, .level = 2, .server_window_bits = 15, .client_window_bits = 15};
 
 struct Outcome {
-  Events events;
+  Events events, heard;
   std::string wire;
   Rule broken = Rule::none;
   bool operator==(const Outcome&) const = default;
@@ -211,7 +222,7 @@ inline Outcome play(std::string_view stream, const std::vector<size_t>& cuts,
   for (size_t cut : cuts) receive(session, host, stream.substr(from, cut - from)), from = cut;
   receive(session, host, stream.substr(from));
   EXPECT_TRUE(!host.ended || session.ended());
-  return {host.events, host.wire, host.broken};
+  return {host.events, host.heard, host.wire, host.broken};
 }
 
 // What the plain session makes of a stream. With closed it has sent a close frame with 1001 before.
@@ -220,7 +231,7 @@ inline Outcome plain_outcome(std::string_view stream, const Start& start, bool c
   Recorder host;
   if (closed) session.close(1001, "", host);
   session.receive(bytes_of(stream), host);
-  return {host.events, host.wire, host.broken};
+  return {host.events, host.heard, host.wire, host.broken};
 }
 
 // The outcome of a stream in one read, after checking that it is the same byte by byte and cut in
@@ -230,6 +241,7 @@ inline Outcome outcome_of(std::string_view stream, const Start& start = {}) {
   Outcome whole = play(stream, {}, start);
   auto expect_same = [&](const Outcome& other, const std::string& how) {
     EXPECT_EQ(whole.events, other.events) << how;
+    EXPECT_EQ(whole.heard, other.heard) << how;
     EXPECT_EQ(whole.wire, other.wire) << how;
     EXPECT_EQ(whole.broken, other.broken) << how;
     return whole == other;

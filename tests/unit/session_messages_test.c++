@@ -159,6 +159,55 @@ TEST(SessionPongs, ThatNobodyAskedForAreIgnored) {
             Events{"text ab"});
 }
 
+TEST(SessionPings, AreToldOnceTheyAreAnswered) {
+  Start start{.begin = [](Session&, Recorder& host) {
+    host.on_heard = [&](Bytes payload) { EXPECT_EQ(host.events.back(), joined("sent pong", text_of(payload))); };
+  }};
+  std::string longest(125, '\xfe');
+  EXPECT_EQ(outcome_of(ping("a") + text("b", more) + ping("") + continuation("c") + ping(longest), start).heard,
+            (Events{"ping a", "ping", joined("ping", longest)}));
+}
+
+TEST(SessionPongs, AreToldWhetherAskedForOrNot) {
+  EXPECT_EQ(outcome_of(pong("unasked") + text("b", more) + pong("") + continuation("c")).heard,
+            (Events{"pong unasked", "pong"}));
+  Start asking{.begin = [](Session& session, Recorder& host) {
+    EXPECT_TRUE(session.ping(bytes_of("are you there"), host));
+  }};
+  EXPECT_EQ(outcome_of(pong("are you there"), asking).heard, Events{"pong are you there"});
+}
+
+TEST(SessionPings, AreNotToldOnceACloseFrameWentOut) {
+  Start closed{.begin = [](Session& session, Recorder& host) { session.close(1001, "", host); }};
+  EXPECT_EQ(outcome_of(ping("a") + pong("b"), closed).heard, Events{});
+  // Nor where the host closes, or abandons the session, while the answer goes out.
+  for (bool closes : {true, false}) {
+    Start start{.begin = [&](Session& session, Recorder& host) {
+      host.on_transmit = [&, closes](Opcode opcode) {
+        if (opcode != Opcode::pong) return;
+        if (closes) session.close(1001, "", host);
+        else session.abandon();
+      };
+    }};
+    EXPECT_EQ(outcome_of(ping("a") + pong("b"), start).heard, Events{});
+  }
+}
+
+TEST(SessionPings, OfTheServerGoOutAsTheyAre) {
+  Session session(1 << 20, kDeflate);
+  Recorder host;
+  EXPECT_TRUE(session.ping(bytes_of("hello"), host));
+  EXPECT_TRUE(session.pong({}, host));
+  EXPECT_EQ(host.wire, from_hex("8905 68656c6c6f 8a00"));
+  std::string longest(125, 'x');
+  EXPECT_TRUE(session.ping(bytes_of(longest), host));
+  EXPECT_EQ(host.events.back(), "sent ping " + longest);
+  session.close(1000, "", host);
+  EXPECT_FALSE(session.ping(bytes_of("late"), host));
+  EXPECT_FALSE(session.pong(bytes_of("late"), host));
+  EXPECT_EQ(host.events.back(), "sent close 1000");
+}
+
 TEST(SessionText, OfEveryLengthOfCharacterIsDelivered) {
   for (const char* hex :
        {"68656c6c6f24776f726c64", "68656c6c6fc2a2776f726c64", "68656c6c6fe282ac776f726c64",
