@@ -11,7 +11,7 @@ constexpr uint16_t kCloseAbnormal = 1006;  // §7.1.5: no close frame arrived; n
 constexpr uint16_t kCloseInternalError = 1011;
 constexpr uint16_t kCloseServiceRestart = 1012;
 constexpr uint16_t kCloseTlsFailed = 1015;  // §7.4.1: no handshake of TLS; never on the wire
-constexpr size_t kMaxCloseReason = 123;  // bytes; what a control frame holds beside the code
+constexpr size_t kMaxCloseReason = 123;     // bytes; what a control frame holds beside the code
 
 // Whether an endpoint may put the code into a close frame: those that §7.4.1 defines for it, those
 // registered with IANA since, and the ranges of §7.4.2 for libraries and applications.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "src/protocol/buffer.h"
 #include "src/protocol/close_code.h"
@@ -292,6 +293,14 @@ bool Session::send(const PreparedMessage& message, Host& host) {
   return true;
 }
 
+// As in send_close(), the state changes first.
+bool Session::send_fragment(Opcode type, Bytes payload, bool last, Host& host) {
+  if (state_ != State::open) return false;
+  bool first = !std::exchange(in_fragments_, !last);
+  transmit_frame(first ? type : Opcode::continuation, payload, host, false, last);
+  return true;
+}
+
 void Session::transmit_deflated(Opcode type, Bytes payload, Host& host) {
   DeflateShare& share = host.deflate_share();
   Buffer deflated = share.take_buffer();
@@ -369,9 +378,9 @@ size_t Session::takeover_bytes() const {
          (takeover_->deflater ? takeover_->deflater->memory_bytes() : 0);
 }
 
-void Session::transmit_frame(Opcode opcode, Bytes payload, Host& host, bool compressed) {
+void Session::transmit_frame(Opcode opcode, Bytes payload, Host& host, bool compressed, bool fin) {
   uint8_t header[kMaxServerHeader];
-  size_t size = write_server_header(header, opcode, true, payload.size(), compressed);
+  size_t size = write_server_header(header, opcode, fin, payload.size(), compressed);
   host.transmit({header, size}, payload);
 }
 

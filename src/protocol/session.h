@@ -35,9 +35,9 @@ class Session {
     // A whole message, type text or binary. The payload is writable and lives until the call
     // returns. The host may send, close or abandon the session from here, but not destroy it.
     virtual void on_message(Opcode type, MutableBytes payload) = 0;
-    // A control frame of the client, at most 125 bytes, that live until the call returns. A ping has
-    // been answered; a pong may be one that nobody asked for (§5.5.3). None comes once a close frame
-    // went out.
+    // A control frame of the client, at most 125 bytes, that live until the call returns. A ping
+    // has been answered; a pong may be one that nobody asked for (§5.5.3). None comes once a close
+    // frame went out.
     virtual void on_ping(Bytes) {}
     virtual void on_pong(Bytes) {}
     // Bytes for the client: a frame's header, then its payload. Both live until the call returns.
@@ -71,6 +71,14 @@ class Session {
   // std::bad_alloc.
   bool send(Opcode type, Bytes payload, Host& host, bool may_compress = true);
   bool send(const PreparedMessage& message, Host& host);
+
+  // Sends one frame of a message that goes out in several (§5.4): the first has its type, the last
+  // ends it. All calls of a message give the same type. It is never compressed, which each message
+  // may choose anew (RFC 7692 §6). From the first frame to the last the owner sends no other
+  // message and keeps it until then; control frames may lie between, and closing leaves the message
+  // unfinished. False, and nothing is sent, once a close frame went out.
+  bool send_fragment(Opcode type, Bytes payload, bool last, Host& host);
+  bool in_fragments() const { return in_fragments_; }  // the first frame went out, not the last
 
   // Sends a ping (§5.5.2), or a pong that answers none (§5.5.3), with at most kMaxControlPayload
   // bytes. False, and nothing is sent, once a close frame went out.
@@ -117,7 +125,8 @@ class Session {
   bool send_control(Opcode opcode, Bytes payload, Host& host);
   bool send_close(Bytes payload, Host& host);
   void fail(Rule rule, Host& host);
-  void transmit_frame(Opcode opcode, Bytes payload, Host& host, bool compressed = false);
+  void transmit_frame(Opcode opcode, Bytes payload, Host& host, bool compressed = false,
+                      bool fin = true);
   void transmit_deflated(Opcode type, Bytes payload, Host& host);
   Takeover& takeover();
   Inflater& own_inflater();
@@ -134,6 +143,7 @@ class Session {
   uint64_t inflate_left_ = 0;  // bytes, until receive() stops
   DeflateParameters deflate_;
   bool allows_reserved_close_codes_;
+  bool in_fragments_ = false;
   State state_ = State::open;
 };
 

@@ -1,10 +1,9 @@
 // A client's bytes, cut anywhere, and what the host does in between and from inside of events, with
 // the session or the plain one.
 //
-// The script: in one byte a limit, what of permessage-deflate is agreed on and whether reserved close
-// codes are allowed; an event and an act
-// of the host inside of it (event 0: inside of each message); how many steps; for each the bytes
-// read before it, and an act; the client's bytes.
+// The script: in one byte a limit, what of permessage-deflate is agreed on and whether reserved
+// close codes are allowed; an event and an act of the host inside of it (event 0: inside of each
+// message); how many steps; for each the bytes read before it, and an act; the client's bytes.
 #pragma once
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/plain_session.h"
@@ -99,12 +98,15 @@ class Play final : public Session::Host {
   }
   void act(uint8_t what, Bytes payload) {
     bool done = false;
-    what %= 8;
+    what %= 10;
+    if (session_.in_fragments() && (what == 1 || what == 2)) what += 7;
     if (what == 1) done = session_.send(Opcode::text, payload, *this);
     if (what == 2) done = session_.send(Opcode::binary, Copy(Bytes(kLong)).bytes(), *this);
     if (what == 3) done = session_.close(4000, "bye", *this);
     if (what == 4) done = session_.close(kCloseNoCode, "", *this);
     if (what == 5) session_.abandon();
+    if (what == 8 || what == 9)
+      done = session_.send_fragment(Opcode::text, payload, what == 9, *this);
     payload = payload.first(std::min(payload.size(), kMaxControlPayload));
     if (what == 6) done = session_.ping(payload, *this);
     if (what == 7) done = session_.pong(payload, *this);
@@ -112,6 +114,7 @@ class Play final : public Session::Host {
   }
   void note_state() {
     if (session_.may_send()) note("may send");
+    if (session_.in_fragments()) note("in fragments");
     if (session_.ended()) note("ended");
     else if (session_.in_message()) note("in a message");
   }

@@ -33,6 +33,14 @@ class PlainSession {
     return true;
   }
 
+  bool send_fragment(Opcode type, Bytes payload, bool last, Session::Host& host) {
+    if (!may_send()) return false;
+    bool begins = !in_fragments_;
+    in_fragments_ = !last;
+    transmit(begins ? type : Opcode::continuation, payload, host, last);
+    return true;
+  }
+
   bool ping(Bytes payload, Session::Host& host) { return send(Opcode::ping, payload, host); }
   bool pong(Bytes payload, Session::Host& host) { return send(Opcode::pong, payload, host); }
 
@@ -46,6 +54,7 @@ class PlainSession {
   }
 
   void abandon() { ended_ = true; }
+  bool in_fragments() const { return in_fragments_; }
   bool may_send() const { return !ended_ && !close_sent_; }
   bool ended() const { return ended_; }
   bool in_message() const { return !frame_.empty() || in_message_; }
@@ -198,8 +207,8 @@ class PlainSession {
     host.on_end(code, reason, rule == Rule::none, rule);
   }
 
-  static void transmit(Opcode opcode, Bytes payload, Session::Host& host) {
-    std::vector<uint8_t> header = {uint8_t(0x80 + uint8_t(opcode))};
+  static void transmit(Opcode opcode, Bytes payload, Session::Host& host, bool fin = true) {
+    std::vector<uint8_t> header = {uint8_t((fin ? 0x80 : 0) + uint8_t(opcode))};
     size_t size = payload.size(), extended = size < 126 ? 0 : size < 65536 ? 2 : 8;
     header.push_back(uint8_t(extended == 0 ? size : extended == 2 ? 126 : 127));
     for (size_t i = extended; i-- > 0;) header.push_back(uint8_t(size >> 8 * i));
@@ -210,6 +219,7 @@ class PlainSession {
   DeflateParameters deflate_;
   bool allows_reserved_close_codes_;
   bool close_sent_ = false, ended_ = false;
+  bool in_fragments_ = false;     // of a message that is sent
   std::vector<uint8_t> frame_;    // as it came, from its first byte
   std::vector<uint8_t> control_;  // the unmasked payload of a control frame
   bool in_message_ = false;

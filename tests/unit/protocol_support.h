@@ -106,8 +106,9 @@ inline std::string message_event(Opcode type, std::string_view payload) {
 }
 
 // Writes each event down as one line: "text hello", "binary \x00", "sent pong abc",
-// "sent close 1000 bye", "end 1000 bye, clean", "end 1002 reserved opcode, broken". Of what was
-// sent compressed it writes down what it inflates to: "sent compressed text hello".
+// "sent close 1000 bye", "sent text one ...", "sent ... two" for frames of one message, "end 1000
+// bye, clean", "end 1002 reserved opcode, broken". Of what was sent compressed it writes down what
+// it inflates to: "sent compressed text hello".
 class Recorder final : public Session::Host {
  public:
   Events events;
@@ -132,13 +133,13 @@ class Recorder final : public Session::Host {
     EXPECT_FALSE(ended);
     uint8_t shortest[kMaxServerHeader];
     Opcode opcode = Opcode(header[0] & 15);
-    bool compressed = header[0] & 0x40;
-    size_t size = write_server_header(shortest, opcode, true, payload.size(), compressed);
+    bool fin = header[0] & 0x80, compressed = header[0] & 0x40;
+    size_t size = write_server_header(shortest, opcode, fin, payload.size(), compressed);
     EXPECT_TRUE(std::equal(header.begin(), header.end(), shortest, shortest + size));
     wire.append(text_of(header)).append(text_of(payload));
     if (compressed)
       events.push_back("sent compressed " + sent(opcode, inflated(inflater_, text_of(payload))));
-    else events.push_back("sent " + sent(opcode, text_of(payload)));
+    else events.push_back("sent " + sent(opcode, text_of(payload)) + (fin ? "" : " ..."));
     if (on_transmit) on_transmit(opcode);
   }
 
@@ -169,6 +170,7 @@ class Recorder final : public Session::Host {
 
   static std::string sent(Opcode opcode, std::string_view payload) {
     if (opcode == Opcode::text || opcode == Opcode::binary) return message_event(opcode, payload);
+    if (opcode == Opcode::continuation) return joined("...", payload);
     if (opcode == Opcode::ping) return joined("ping", payload);
     if (opcode == Opcode::pong) return joined("pong", payload);
     if (payload.empty()) return "close";

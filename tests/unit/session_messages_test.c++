@@ -161,11 +161,15 @@ TEST(SessionPongs, ThatNobodyAskedForAreIgnored) {
 
 TEST(SessionPings, AreToldOnceTheyAreAnswered) {
   Start start{.begin = [](Session&, Recorder& host) {
-    host.on_heard = [&](Bytes payload) { EXPECT_EQ(host.events.back(), joined("sent pong", text_of(payload))); };
+    host.on_heard = [&](Bytes payload) {
+      EXPECT_EQ(host.events.back(), joined("sent pong", text_of(payload)));
+    };
   }};
   std::string longest(125, '\xfe');
-  EXPECT_EQ(outcome_of(ping("a") + text("b", more) + ping("") + continuation("c") + ping(longest), start).heard,
-            (Events{"ping a", "ping", joined("ping", longest)}));
+  EXPECT_EQ(
+      outcome_of(ping("a") + text("b", more) + ping("") + continuation("c") + ping(longest), start)
+          .heard,
+      (Events{"ping a", "ping", joined("ping", longest)}));
 }
 
 TEST(SessionPongs, AreToldWhetherAskedForOrNot) {
