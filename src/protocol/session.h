@@ -61,10 +61,13 @@ class Session {
   explicit Session(uint64_t max_message_bytes, const DeflateParameters& deflate = {})
       : Session(SessionSettings{.max_message_bytes = max_message_bytes, .deflate = deflate}) {}
 
-  // Takes input, which is unmasked in place, and returns what it has not taken: it stops between
-  // two frames, or inside of one that has not arrived whole, once so many bytes have been inflated.
-  // What arrives after the end is dropped.
+  // Takes input, which is unmasked in place, and returns what it has not taken, a suffix untouched:
+  // it stops between two frames, or inside of one that has not arrived whole, once so many bytes
+  // have been inflated or it was interrupted. The next call begins with that suffix. What arrives
+  // after the end is dropped.
   MutableBytes receive(MutableBytes input, Host& host, uint64_t inflate_at_most = UINT64_MAX);
+  // From inside of an event: receive() stops behind what it is at, the frame's last event included.
+  void interrupt() { inflate_left_ = 0; }
 
   // Sends one message in one frame, compressed if it may be and gets smaller. False, and nothing is
   // sent, once a close frame went out. Text must be UTF-8 (§5.6): the caller answers for it. Throws
@@ -140,7 +143,7 @@ class Session {
   uint64_t max_message_;
   std::unique_ptr<Partial, PartialDeleter> partial_;
   std::unique_ptr<Takeover> takeover_;
-  uint64_t inflate_left_ = 0;  // bytes, until receive() stops
+  uint64_t inflate_left_ = 0;  // bytes, until receive() stops: at once with 0
   DeflateParameters deflate_;
   bool allows_reserved_close_codes_;
   bool in_fragments_ = false;

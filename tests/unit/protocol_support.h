@@ -120,9 +120,10 @@ class Recorder final : public Session::Host {
   std::function<void(Opcode)> on_transmit;         // after a transmission is written down
   std::function<void(Bytes)> on_heard;             // after a ping or a pong is written down
   std::function<void()> on_ended;                  // after the end is written down
+  Session* interrupts = nullptr;                   // in each event
 
   void on_message(Opcode type, MutableBytes payload) override {
-    EXPECT_FALSE(ended);
+    begin_event();
     EXPECT_TRUE(type == Opcode::text || type == Opcode::binary);
     events.push_back(message_event(type, text_of(payload)));
     if (then) then(type, payload);
@@ -130,7 +131,7 @@ class Recorder final : public Session::Host {
   }
 
   void transmit(Bytes header, Bytes payload) override {
-    EXPECT_FALSE(ended);
+    begin_event();
     uint8_t shortest[kMaxServerHeader];
     Opcode opcode = Opcode(header[0] & 15);
     bool fin = header[0] & 0x80, compressed = header[0] & 0x40;
@@ -147,7 +148,7 @@ class Recorder final : public Session::Host {
   void on_pong(Bytes payload) override { hear("pong", payload); }
 
   void on_end(uint16_t code, std::string_view reason, bool clean, Rule rule) override {
-    EXPECT_FALSE(ended);
+    begin_event();
     EXPECT_EQ(clean, rule == Rule::none);
     events.push_back(joined("end " + std::to_string(code), reason) +
                      (clean ? ", clean" : ", broken"));
@@ -162,8 +163,13 @@ class Recorder final : public Session::Host {
   DeflateShare share_;
   PlainInflater inflater_;  // the client's
 
-  void hear(const char* what, Bytes payload) {
+  void begin_event() {
     EXPECT_FALSE(ended);
+    if (interrupts) interrupts->interrupt();
+  }
+
+  void hear(const char* what, Bytes payload) {
+    begin_event();
     heard.push_back(joined(what, text_of(payload)));
     if (on_heard) on_heard(payload);
   }
@@ -183,11 +189,20 @@ class Recorder final : public Session::Host {
 // ---- Cutting a stream into reads ----------------------------------------------------------------
 
 // Each read lies in memory of its own, exactly as long as it is, so that a sanitizer sees a step
-// over its end.
-inline void receive(Session& session, Recorder& host, std::string_view read) {
+// over its end. What the session leaves is read next; returns how often it did.
+inline size_t receive(Session& session, Recorder& host, std::string_view read,
+                      uint64_t inflate_at_most = UINT64_MAX) {
   auto memory = std::make_unique<uint8_t[]>(read.size());
   std::copy(read.begin(), read.end(), memory.get());
-  session.receive({memory.get(), read.size()}, host);
+  MutableBytes rest(memory.get(), read.size());
+  for (size_t stops = 0;; stops++) {
+    MutableBytes left = session.receive(rest, host, inflate_at_most);
+    EXPECT_EQ(left.data() + left.size(), memory.get() + read.size());
+    EXPECT_TRUE(left.empty() || left.size() < rest.size());
+    EXPECT_EQ(text_of(left), read.substr(read.size() - left.size())) << "not as it came";
+    if (left.empty() || left.size() >= rest.size()) return stops;
+    rest = left;
+  }
 }
 
 struct Start {
@@ -195,6 +210,8 @@ struct Start {
   std::function<void(Session&, Recorder&)> begin = {};  // before the first byte
   DeflateParameters deflate = {};
   bool allows_reserved_close_codes = false;
+  bool interrupts = false;  // each event does
+  uint64_t inflate_at_most = UINT64_MAX;
 
   SessionSettings settings() const {
     return {.max_message_bytes = limit,
@@ -219,10 +236,12 @@ inline Outcome play(std::string_view stream, const std::vector<size_t>& cuts,
                     const Start& start = {}) {
   Session session(start.settings());
   Recorder host;
+  if (start.interrupts) host.interrupts = &session;
   if (start.begin) start.begin(session, host);
-  size_t from = 0;
-  for (size_t cut : cuts) receive(session, host, stream.substr(from, cut - from)), from = cut;
-  receive(session, host, stream.substr(from));
+  size_t from = 0, at_most = start.inflate_at_most;
+  for (size_t cut : cuts)
+    receive(session, host, stream.substr(from, cut - from), at_most), from = cut;
+  receive(session, host, stream.substr(from), at_most);
   EXPECT_TRUE(!host.ended || session.ended());
   return {host.events, host.heard, host.wire, host.broken};
 }
@@ -237,8 +256,9 @@ inline Outcome plain_outcome(std::string_view stream, const Start& start, bool c
 }
 
 // The outcome of a stream in one read, after checking that it is the same byte by byte and cut in
-// two at every offset, and that of the plain session, unless something happens before the first
-// byte. A long stream is cut only near its ends and here and there between.
+// two at every offset, interrupted in each event, and that of the plain session, unless something
+// happens before the first byte. A long stream is cut only near its ends and here and there
+// between.
 inline Outcome outcome_of(std::string_view stream, const Start& start = {}) {
   Outcome whole = play(stream, {}, start);
   auto expect_same = [&](const Outcome& other, const std::string& how) {
@@ -252,6 +272,10 @@ inline Outcome outcome_of(std::string_view stream, const Start& start = {}) {
   std::vector<size_t> every(stream.empty() ? 0 : stream.size() - 1);
   for (size_t i = 0; i < every.size(); i++) every[i] = i + 1;
   expect_same(play(stream, every, start), "byte by byte");
+  Start interrupted = start;
+  interrupted.interrupts = true;
+  interrupted.inflate_at_most = 1;
+  expect_same(play(stream, {}, interrupted), "interrupted");
   for (size_t at : every) {
     bool near_end = at < 100 || stream.size() - at < 100;
     if (stream.size() > 1000 && !near_end && at % (stream.size() / 50)) continue;
