@@ -195,9 +195,18 @@ std::unique_ptr<Deflater> Deflater::make(int level, int window_bits, bool takeov
 // --- DeflateShare ---
 
 Inflater& DeflateShare::inflater() {
-  if (inflater_) inflater_->reset();
-  else inflater_ = std::make_unique<Inflater>(kMaxWindowBits);
+  inflater_ = take_inflater();
   return *inflater_;
+}
+
+std::unique_ptr<Inflater> DeflateShare::take_inflater() {
+  if (!inflater_) return std::make_unique<Inflater>(kMaxWindowBits);
+  inflater_->reset();
+  return std::move(inflater_);
+}
+
+void DeflateShare::give_back(std::unique_ptr<Inflater> inflater) {
+  inflater_ = std::move(inflater);
 }
 
 Deflater& DeflateShare::deflater(int level, int window_bits) {

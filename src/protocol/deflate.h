@@ -61,6 +61,9 @@ class DeflateShare {
  public:
   // Ready for a message that refers to none before it.
   Inflater& inflater();
+  // The same to be kept until its message has arrived; then give it back.
+  std::unique_ptr<Inflater> take_inflater();
+  void give_back(std::unique_ptr<Inflater> inflater);
   Deflater& deflater(int level, int window_bits);
 
   // A buffer for one message; give it back when it is done with.

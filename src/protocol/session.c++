@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "src/protocol/buffer.h"
 #include "src/protocol/close_code.h"
@@ -16,6 +17,20 @@ Rule rule_of(Inflater::Result result) {
   if (result == Inflater::Result::too_big) return Rule::message_too_big;
   return result == Inflater::Result::corrupt ? Rule::deflate_corrupt : Rule::none;
 }
+
+// What is wrong with a message that goes on, or ends, with these bytes and this result of inflating
+// them. Text that came before what is wrong with the rest may be wrong itself.
+Rule judge(Opcode type, Utf8Validator& utf8, Bytes bytes, bool last,
+           Inflater::Result result = Inflater::Result::good) {
+  bool is_text = type == Opcode::text;
+  if (is_text && !utf8.feed(bytes)) return Rule::text_not_utf8;
+  if (result != Inflater::Result::good) return rule_of(result);
+  return is_text && last && !utf8.complete() ? Rule::text_not_utf8 : Rule::none;
+}
+
+// How a compressed message is streamed. A step inflates to no more than 1032 times its size.
+constexpr size_t kStep = 256;             // bytes that are inflated at once
+constexpr size_t kFullPiece = 64 * 1024;  // bytes from which on a piece is told
 }  // namespace
 
 struct Session::Partial {
@@ -29,7 +44,9 @@ struct Session::Partial {
   uint64_t remaining = 0;  // bytes of the frame's payload, while in_frame
   // Of the message:
   Utf8Validator utf8;
-  Buffer message;        // what has arrived of it, inflated
+  Buffer message;        // what has arrived of it, inflated; unless it is streamed
+  uint64_t told = 0;     // bytes, in pieces
+  bool began = false;    // its first piece was told
   uint64_t arrived = 0;  // bytes of payload in its frames before this one
   uint32_t fragments = 0;
   bool compressed = false;
@@ -44,10 +61,14 @@ struct Session::Partial {
     if (of.opcode == Opcode::text || of.opcode == Opcode::binary) {
       message_type = of.opcode;
       compressed = of.compressed;
-      arrived = fragments = 0;
+      arrived = told = fragments = 0;
+      began = false;
       utf8.reset();
     }
     if (!is_control(of.opcode)) fragments++;
+  }
+  void unmask_in_place(MutableBytes part) {
+    header.masking_key = unmask(part.data(), part.data(), part.size(), header.masking_key);
   }
   bool idle() const { return !head_size && !in_frame && !in_message; }
 };
@@ -71,10 +92,6 @@ MutableBytes Session::receive(MutableBytes input, Host& host, uint64_t inflate_a
   return {ended() ? end : at, end};
 }
 
-void Session::count_inflated(size_t size) {
-  inflate_left_ -= std::min<uint64_t>(inflate_left_, size);
-}
-
 // At a frame's first byte. The fast path is a frame that lies whole in the input.
 uint8_t* Session::take_frame(uint8_t* at, uint8_t* end, Host& host) {
   FrameHeader header;
@@ -92,7 +109,8 @@ uint8_t* Session::take_frame(uint8_t* at, uint8_t* end, Host& host) {
   at += parsed.size;
   bool whole = header.length <= uint64_t(end - at);
   bool in_message = partial_ && partial_->in_message;
-  if (whole && (is_control(header.opcode) || (header.fin && !in_message))) {
+  if (whole && (is_control(header.opcode) || (header.fin && !in_message)) &&
+      !(header.compressed && streams_)) {
     size_t length = size_t(header.length);
     unmask(at, at, length, header.masking_key);
     take_whole(header, {at, length}, host);
@@ -108,99 +126,150 @@ void Session::take_whole(const FrameHeader& header, MutableBytes payload, Host& 
   if (state_ != State::open) return;
   if (header.compressed) return take_whole_compressed(header.opcode, payload, host);
   if (header.opcode == Opcode::text && !is_utf8(payload)) return fail(Rule::text_not_utf8, host);
-  deliver(header.opcode, payload, host);
+  if (streams_) host.on_piece(header.opcode, payload, true, true);
+  else host.on_message(header.opcode, payload);
 }
 
 void Session::take_whole_compressed(Opcode type, Bytes payload, Host& host) {
   DeflateShare& share = host.deflate_share();
   Inflater& inflater = deflate_.client_takeover ? own_inflater() : share.inflater();
   Buffer message = share.take_buffer();
-  auto result = inflater.inflate(payload, message, max_message_);
-  if (result == Inflater::Result::good) result = inflater.finish(message, max_message_);
-  count_inflated(message.size());
-  // Text that came before what is wrong with the rest may be wrong itself.
+  auto result = inflate(inflater, payload, true, message, max_message_);
   Utf8Validator utf8;
-  if (type == Opcode::text && !utf8.feed(message.bytes())) fail(Rule::text_not_utf8, host);
-  else if (result != Inflater::Result::good) fail(rule_of(result), host);
-  else if (!utf8.complete()) fail(Rule::text_not_utf8, host);
-  else deliver(type, message.bytes(), host);
+  Rule broken = judge(type, utf8, message.bytes(), true, result);
+  if (broken != Rule::none) fail(broken, host);
+  else host.on_message(type, message.bytes());
   share.give_back(std::move(message));
 }
 
 // Inside a header or a payload that began in an earlier input, or that the input cuts off.
 uint8_t* Session::take_rest_of_frame(uint8_t* at, uint8_t* end, Host& host) {
   Partial& p = *partial_;
-  if (!p.in_frame) {
-    // Complete the header in p.head, then go on as if it stood in the input.
-    size_t had = p.head_size;
-    size_t more = std::min(sizeof p.head - had, size_t(end - at));
-    memcpy(p.head + had, at, more);
-    FrameHeader header;
-    ParsedHeader parsed = parse_header({p.head, had + more}, header);
-    if (parsed.broken != Rule::none) {
-      fail(parsed.broken, host);
-      return end;
-    }
-    if (!parsed.size) {
-      p.head_size = uint8_t(had + more);
-      return at + more;
-    }
-    at += parsed.size - had;
-    p.head_size = 0;
-    p.begin_frame(header);
-  }
-
+  if (!p.in_frame) at = take_rest_of_header(at, end, host);
+  if (!p.in_frame) return at;
   size_t size = size_t(std::min<uint64_t>(p.remaining, uint64_t(end - at)));
-  if (is_control(p.header.opcode)) {
-    p.header.masking_key = unmask(p.control + p.control_size, at, size, p.header.masking_key);
-    p.control_size = uint8_t(p.control_size + size);
-  } else if (size && state_ == State::open) {
-    Rule broken = take_piece({at, size});
-    if (broken != Rule::none) {
-      fail(broken, host);
-      return end;
-    }
-  }
-  p.remaining -= size;
-  if (!p.remaining) finish_partial_frame(host);
+  size = take_payload({at, size}, host);
+  if (!p.remaining && !ended()) finish_partial_frame(host);
   return at + size;
 }
 
-// A piece of a data frame's payload, still masked.
-Rule Session::take_piece(MutableBytes piece) {
+// Completes the header in p.head, then goes on as if it stood in the input.
+uint8_t* Session::take_rest_of_header(uint8_t* at, uint8_t* end, Host& host) {
+  Partial& p = *partial_;
+  size_t had = p.head_size;
+  size_t more = std::min(sizeof p.head - had, size_t(end - at));
+  memcpy(p.head + had, at, more);
+  FrameHeader header;
+  ParsedHeader parsed = parse_header({p.head, had + more}, header);
+  if (parsed.broken != Rule::none) {
+    fail(parsed.broken, host);
+    return end;
+  }
+  if (!parsed.size) {
+    p.head_size = uint8_t(had + more);
+    return at + more;
+  }
+  p.head_size = 0;
+  p.begin_frame(header);
+  return at + (parsed.size - had);
+}
+
+// A part of a frame's payload, still masked. Returns how many bytes of it were taken.
+size_t Session::take_payload(MutableBytes part, Host& host) {
+  Partial& p = *partial_;
+  size_t size = part.size();
+  bool ends_frame = p.remaining == size, last = ends_frame && p.header.fin;
+  bool is_dropped = state_ != State::open || (!size && !ends_frame);
+  Rule broken = Rule::none;
+  if (is_control(p.header.opcode)) {
+    p.header.masking_key =
+        unmask(p.control + p.control_size, part.data(), size, p.header.masking_key);
+    p.control_size = uint8_t(p.control_size + size);
+  } else if (!is_dropped) {
+    if (streams_ && p.compressed) return stream_inflated(part, host);
+    broken = streams_ ? stream(part, last, host) : gather(part, last, host);
+  }
+  p.remaining -= size;
+  if (broken != Rule::none) fail(broken, host);
+  return size;
+}
+
+// Adds to the message. Last: all of it is there.
+Rule Session::gather(MutableBytes part, bool last, Host& host) {
   Partial& p = *partial_;
   size_t had = p.message.size();
   auto result = Inflater::Result::good;
   if (p.compressed) {
-    p.header.masking_key = unmask(piece.data(), piece.data(), piece.size(), p.header.masking_key);
-    if (!deflate_.client_takeover && !p.inflater)
-      p.inflater = std::make_unique<Inflater>(kMaxWindowBits);  // as whole messages have
-    Inflater& inflater = deflate_.client_takeover ? own_inflater() : *p.inflater;
-    result = inflater.inflate(piece, p.message, max_message_);
-    count_inflated(p.message.size() - had);
+    p.unmask_in_place(part);
+    result = inflate(inflater_of_partial(host), part, last, p.message, max_message_);
   } else {
     // Before the last fragment nobody knows the size; the message's memory then doubles.
     uint64_t expected = p.header.fin ? had + p.remaining : max_message_;
-    uint8_t* to = p.message.grow(piece.size(), expected);
-    p.header.masking_key = unmask(to, piece.data(), piece.size(), p.header.masking_key);
+    uint8_t* to = p.message.grow(part.size(), expected);
+    p.header.masking_key = unmask(to, part.data(), part.size(), p.header.masking_key);
   }
-  if (p.message_type == Opcode::text && !p.utf8.feed(p.message.bytes().subspan(had)))
-    return Rule::text_not_utf8;
-  return rule_of(result);
+  return judge(p.message_type, p.utf8, p.message.bytes().subspan(had), last, result);
 }
 
-// All of the message's frames are there.
-Rule Session::finish_message() {
+Rule Session::stream(MutableBytes part, bool last, Host& host) {
   Partial& p = *partial_;
-  size_t had = p.message.size();
-  auto result = Inflater::Result::good;
-  Inflater* inflater =
-      deflate_.client_takeover && takeover_ ? takeover_->inflater.get() : p.inflater.get();
-  if (p.compressed && inflater) result = inflater->finish(p.message, max_message_);
-  bool is_text = p.message_type == Opcode::text;
-  if (is_text && !p.utf8.feed(p.message.bytes().subspan(had))) return Rule::text_not_utf8;
-  if (result == Inflater::Result::good && is_text && !p.utf8.complete()) return Rule::text_not_utf8;
-  return rule_of(result);
+  p.unmask_in_place(part);
+  Rule broken = judge(p.message_type, p.utf8, part, last);
+  if (broken == Rule::none) tell_piece(part, last, host);
+  return broken;
+}
+
+// In small steps, so that no message takes much memory, and receive() can stop inside of a frame.
+size_t Session::stream_inflated(MutableBytes part, Host& host) {
+  Partial& p = *partial_;
+  DeflateShare& share = host.deflate_share();
+  Buffer piece = share.take_buffer();
+  Rule broken = Rule::none;
+  size_t taken = 0;
+  bool goes_on = true;
+  while (goes_on) {
+    MutableBytes step = part.subspan(taken, std::min(kStep, part.size() - taken));
+    taken += step.size();
+    p.remaining -= step.size();
+    p.unmask_in_place(step);
+    bool last = p.header.fin && !p.remaining;
+    size_t had = piece.size();
+    auto result = inflate(inflater_of_partial(host), step, last, piece, max_message_ - p.told);
+    broken = judge(p.message_type, p.utf8, piece.bytes().subspan(had), last, result);
+    goes_on = broken == Rule::none && taken < part.size() && inflate_left_;
+    if (broken != Rule::none || (goes_on && piece.size() < kFullPiece)) continue;
+    tell_piece(piece.bytes(), last, host);
+    piece.drop_last(piece.size());
+    goes_on = goes_on && inflate_left_ && state_ == State::open;
+  }
+  if (broken != Rule::none) fail(broken, host);
+  share.give_back(std::move(piece));
+  return taken;
+}
+
+void Session::tell_piece(MutableBytes piece, bool last, Host& host) {
+  Partial& p = *partial_;
+  if (piece.empty() && !last) return;
+  bool first = !std::exchange(p.began, true);
+  p.told += piece.size();
+  host.on_piece(p.message_type, piece, first, last);
+}
+
+// Of a message whose earlier parts went through the same inflater.
+Inflater::Result Session::inflate(Inflater& inflater, Bytes part, bool last, Buffer& out,
+                                  uint64_t limit) {
+  size_t had = out.size();
+  auto result = inflater.inflate(part, out, limit);
+  if (last && result == Inflater::Result::good) result = inflater.finish(out, limit);
+  inflate_left_ -= std::min<uint64_t>(inflate_left_, out.size() - had);
+  return result;
+}
+
+Inflater& Session::inflater_of_partial(Host& host) {
+  if (deflate_.client_takeover) return own_inflater();
+  auto& inflater = partial_->inflater;
+  if (!inflater) inflater = host.deflate_share().take_inflater();
+  return *inflater;
 }
 
 // Reads a header and holds it against all rules, its own and those of the session.
@@ -239,16 +308,11 @@ void Session::finish_partial_frame(Host& host) {
   p.arrived += p.header.length;
   p.in_message = !p.header.fin;
   if (p.in_message) return;
-  Rule broken = state_ == State::open ? finish_message() : Rule::none;
+  if (p.inflater) host.deflate_share().give_back(std::move(p.inflater));
+  if (streams_) return;
   // The message leaves the session before the host sees it, so that the host may end the session.
   Buffer message = std::move(p.message);
-  p.inflater.reset();
-  if (broken != Rule::none) return fail(broken, host);
-  deliver(p.message_type, message.bytes(), host);
-}
-
-void Session::deliver(Opcode type, MutableBytes payload, Host& host) {
-  if (state_ == State::open) host.on_message(type, payload);
+  if (state_ == State::open) host.on_message(p.message_type, message.bytes());
 }
 
 void Session::handle_control(Opcode opcode, Bytes payload, Host& host) {

@@ -24,6 +24,7 @@ struct SessionSettings {
   DeflateParameters deflate = {};
   // The client may close with codes that are reserved for future use, see may_arrive().
   bool allows_reserved_close_codes = false;
+  bool streams = false;  // messages are told in pieces, as they arrive
 };
 
 class Session {
@@ -35,6 +36,12 @@ class Session {
     // A whole message, type text or binary. The payload is writable and lives until the call
     // returns. The host may send, close or abandon the session from here, but not destroy it.
     virtual void on_message(Opcode type, MutableBytes payload) = 0;
+    // A piece of a message, in place of on_message where the session streams: as many bytes as have
+    // arrived, whatever the frames are. Messages follow each other, and the last piece comes only
+    // if the message is one; without it, it has broken a rule or either side has closed. The last
+    // one may be empty, no other may. What has been told of a text may end inside of a character
+    // and is valid up to there. As for a message otherwise.
+    virtual void on_piece(Opcode /*type*/, MutableBytes /*piece*/, bool /*first*/, bool /*last*/) {}
     // A control frame of the client, at most 125 bytes, that live until the call returns. A ping
     // has been answered; a pong may be one that nobody asked for (§5.5.3). None comes once a close
     // frame went out.
@@ -57,16 +64,18 @@ class Session {
   explicit Session(const SessionSettings& settings)
       : max_message_(settings.max_message_bytes),
         deflate_(settings.deflate),
-        allows_reserved_close_codes_(settings.allows_reserved_close_codes) {}
+        allows_reserved_close_codes_(settings.allows_reserved_close_codes),
+        streams_(settings.streams) {}
   explicit Session(uint64_t max_message_bytes, const DeflateParameters& deflate = {})
       : Session(SessionSettings{.max_message_bytes = max_message_bytes, .deflate = deflate}) {}
 
   // Takes input, which is unmasked in place, and returns what it has not taken, a suffix untouched:
-  // it stops between two frames, or inside of one that has not arrived whole, once so many bytes
-  // have been inflated or it was interrupted. The next call begins with that suffix. What arrives
-  // after the end is dropped.
+  // it stops between two frames, or inside of one that has not arrived whole or that it streams,
+  // once so many bytes have been inflated or it was interrupted. The next call begins with that
+  // suffix. What arrives after the end is dropped.
   MutableBytes receive(MutableBytes input, Host& host, uint64_t inflate_at_most = UINT64_MAX);
-  // From inside of an event: receive() stops behind what it is at, the frame's last event included.
+  // From inside of an event: receive() stops behind the frame that it is at and all events of
+  // that, or, where it streams, behind the piece.
   void interrupt() { inflate_left_ = 0; }
 
   // Sends one message in one frame, compressed if it may be and gets smaller. False, and nothing is
@@ -118,11 +127,15 @@ class Session {
   uint64_t max_compressed() const;
   void take_whole(const FrameHeader& header, MutableBytes payload, Host& host);
   void take_whole_compressed(Opcode type, Bytes payload, Host& host);
-  Rule take_piece(MutableBytes piece);
-  Rule finish_message();
-  void count_inflated(size_t size);
+  uint8_t* take_rest_of_header(uint8_t* at, uint8_t* end, Host& host);
+  size_t take_payload(MutableBytes part, Host& host);
+  Rule gather(MutableBytes part, bool last, Host& host);
+  Rule stream(MutableBytes part, bool last, Host& host);
+  size_t stream_inflated(MutableBytes part, Host& host);
+  void tell_piece(MutableBytes piece, bool last, Host& host);
+  Inflater::Result inflate(Inflater& inflater, Bytes part, bool last, Buffer& out, uint64_t limit);
+  Inflater& inflater_of_partial(Host& host);
   void finish_partial_frame(Host& host);
-  void deliver(Opcode type, MutableBytes payload, Host& host);
   void handle_control(Opcode opcode, Bytes payload, Host& host);
   void handle_close(Bytes payload, Host& host);
   bool send_control(Opcode opcode, Bytes payload, Host& host);
@@ -146,6 +159,7 @@ class Session {
   uint64_t inflate_left_ = 0;  // bytes, until receive() stops: at once with 0
   DeflateParameters deflate_;
   bool allows_reserved_close_codes_;
+  bool streams_;
   bool in_fragments_ = false;
   State state_ = State::open;
 };

@@ -108,7 +108,8 @@ inline std::string message_event(Opcode type, std::string_view payload) {
 // Writes each event down as one line: "text hello", "binary \x00", "sent pong abc",
 // "sent close 1000 bye", "sent text one ...", "sent ... two" for frames of one message, "end 1000
 // bye, clean", "end 1002 reserved opcode, broken". Of what was sent compressed it writes down what
-// it inflates to: "sent compressed text hello".
+// it inflates to: "sent compressed text hello". A message in
+// pieces is written down with its last one.
 class Recorder final : public Session::Host {
  public:
   Events events;
@@ -117,17 +118,41 @@ class Recorder final : public Session::Host {
   Rule broken = Rule::none;
   bool ended = false;
   std::function<void(Opcode, MutableBytes)> then;  // after a message is written down
-  std::function<void(Opcode)> on_transmit;         // after a transmission is written down
-  std::function<void(Bytes)> on_heard;             // after a ping or a pong is written down
-  std::function<void()> on_ended;                  // after the end is written down
-  Session* interrupts = nullptr;                   // in each event
+  std::function<void(MutableBytes, bool first, bool last)>
+      on_told;                              // with each piece, first of all
+  std::function<void(Opcode)> on_transmit;  // after a transmission is written down
+  std::function<void(Bytes)> on_heard;      // after a ping or a pong is written down
+  std::function<void()> on_ended;           // after the end is written down
+  Session* interrupts = nullptr;            // in each event
+  bool streams = false;                     // what comes are pieces
 
   void on_message(Opcode type, MutableBytes payload) override {
     begin_event();
+    EXPECT_FALSE(streams);
     EXPECT_TRUE(type == Opcode::text || type == Opcode::binary);
     events.push_back(message_event(type, text_of(payload)));
     if (then) then(type, payload);
     std::fill(payload.begin(), payload.end(), uint8_t('#'));  // it is the host's to write to
+  }
+
+  void on_piece(Opcode type, MutableBytes piece, bool first, bool last) override {
+    begin_event();
+    EXPECT_TRUE(streams);
+    EXPECT_EQ(first, pieces_.empty());
+    EXPECT_TRUE(last || !piece.empty());
+    if (on_told) on_told(piece, first, last);
+    if (first) type_ = type, gathered_.clear(), character_.clear();
+    EXPECT_EQ(type, type_);
+    pieces_.push_back(piece.size());
+    gathered_.insert(gathered_.end(), piece.begin(), piece.end());
+    if (type == Opcode::text) judge_text(piece, last);
+    std::fill(piece.begin(), piece.end(), uint8_t('#'));
+    if (!last) return;
+    events.push_back(message_event(type, text_of(gathered_)));
+    pieces_.clear();
+    std::vector<uint8_t> message;
+    message.swap(gathered_);
+    if (then) then(type, message);
   }
 
   void transmit(Bytes header, Bytes payload) override {
@@ -161,7 +186,23 @@ class Recorder final : public Session::Host {
 
  private:
   DeflateShare share_;
-  PlainInflater inflater_;  // the client's
+  Opcode type_{};                   // of the message in pieces
+  std::vector<size_t> pieces_;      // their sizes, while the last has not come
+  std::vector<uint8_t> gathered_;   // what they hold
+  std::vector<uint8_t> character_;  // of text, while it is incomplete
+  PlainInflater inflater_;          // the client's
+
+  // What has been told of a text is the beginning of one, and in the end all of one.
+  void judge_text(Bytes piece, bool last) {
+    for (uint8_t byte : piece) {
+      if (byte < 0x80 && character_.empty()) continue;
+      character_.push_back(byte);
+      Verdict verdict = decode(character_);
+      EXPECT_EQ(verdict.viable, character_.size());
+      if (verdict.complete) character_.clear();
+    }
+    EXPECT_TRUE(!last || character_.empty());
+  }
 
   void begin_event() {
     EXPECT_FALSE(ended);
@@ -210,13 +251,15 @@ struct Start {
   std::function<void(Session&, Recorder&)> begin = {};  // before the first byte
   DeflateParameters deflate = {};
   bool allows_reserved_close_codes = false;
+  bool streams = false;
   bool interrupts = false;  // each event does
   uint64_t inflate_at_most = UINT64_MAX;
 
   SessionSettings settings() const {
     return {.max_message_bytes = limit,
             .deflate = deflate,
-            .allows_reserved_close_codes = allows_reserved_close_codes};
+            .allows_reserved_close_codes = allows_reserved_close_codes,
+            .streams = streams};
   }
 };
 
@@ -237,6 +280,7 @@ inline Outcome play(std::string_view stream, const std::vector<size_t>& cuts,
   Session session(start.settings());
   Recorder host;
   if (start.interrupts) host.interrupts = &session;
+  host.streams = start.streams;
   if (start.begin) start.begin(session, host);
   size_t from = 0, at_most = start.inflate_at_most;
   for (size_t cut : cuts)
@@ -256,9 +300,9 @@ inline Outcome plain_outcome(std::string_view stream, const Start& start, bool c
 }
 
 // The outcome of a stream in one read, after checking that it is the same byte by byte and cut in
-// two at every offset, interrupted in each event, and that of the plain session, unless something
-// happens before the first byte. A long stream is cut only near its ends and here and there
-// between.
+// two at every offset, interrupted in each event, with the messages in pieces, and that of the
+// plain session, unless something happens before the first byte. A long stream is cut only near its
+// ends and here and there between.
 inline Outcome outcome_of(std::string_view stream, const Start& start = {}) {
   Outcome whole = play(stream, {}, start);
   auto expect_same = [&](const Outcome& other, const std::string& how) {
@@ -272,14 +316,21 @@ inline Outcome outcome_of(std::string_view stream, const Start& start = {}) {
   std::vector<size_t> every(stream.empty() ? 0 : stream.size() - 1);
   for (size_t i = 0; i < every.size(); i++) every[i] = i + 1;
   expect_same(play(stream, every, start), "byte by byte");
-  Start interrupted = start;
+  Start interrupted = start, streamed = start;
   interrupted.interrupts = true;
   interrupted.inflate_at_most = 1;
   expect_same(play(stream, {}, interrupted), "interrupted");
+  streamed.streams = interrupted.streams = true;
+  expect_same(play(stream, {}, streamed), "in pieces");
+  expect_same(play(stream, every, streamed), "in pieces, byte by byte");
+  expect_same(play(stream, {}, interrupted), "in pieces, interrupted");
   for (size_t at : every) {
     bool near_end = at < 100 || stream.size() - at < 100;
     if (stream.size() > 1000 && !near_end && at % (stream.size() / 50)) continue;
-    if (!expect_same(play(stream, {at}, start), "cut at " + std::to_string(at))) break;
+    std::string cut = "cut at " + std::to_string(at);
+    if (!expect_same(play(stream, {at}, start), cut)) break;
+    if (!expect_same(play(stream, {at}, at % 2 ? streamed : interrupted), "in pieces, " + cut))
+      break;
   }
   return whole;
 }

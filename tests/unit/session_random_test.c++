@@ -50,6 +50,7 @@ std::string random_text(Random& random, size_t size) {
 struct Script {
   std::string stream;
   Events events;
+  bool deflates = false;  // some of its messages are compressed
 
   void add_control(Random& random) {
     std::string payload = random_bytes(random, random.one_in(8) ? 125 : random.below(20));
@@ -66,16 +67,20 @@ struct Script {
     size_t size = random_size(random);
     std::string payload =
         type == Opcode::text ? random_text(random, size) : random_bytes(random, size);
+    std::string event = message_event(type, payload);
+    bool compressed = deflates && random.one_in(2);
+    if (compressed) payload = deflated(payload, int(1 + random.below(9)));
     size_t fragments = random.one_in(2) ? 1 : 1 + random.below(6), from = 0;
     for (size_t i = 0; i < fragments; i++) {
       bool final = i + 1 == fragments;
       size_t piece = final ? payload.size() - from : random.below(payload.size() - from + 1);
-      stream += client_frame((i ? 0u : unsigned(type)) | (final ? 0x80u : 0u),
+      unsigned first = unsigned(type) | (compressed ? 0x40u : 0u);
+      stream += client_frame((i ? 0u : first) | (final ? 0x80u : 0u),
                              std::string_view(payload).substr(from, piece));
       from += piece;
       if (!final && random.one_in(4)) add_control(random);
     }
-    events.push_back(message_event(type, payload));
+    events.push_back(event);
   }
 
   void add_close(Random& random) {
@@ -93,8 +98,9 @@ struct Script {
   }
 };
 
-Script random_script(Random& random) {
+Script random_script(Random& random, bool deflates = false) {
   Script script;
+  script.deflates = deflates;
   for (size_t i = random.below(25); i-- > 0;)
     if (random.one_in(4)) script.add_control(random);
     else script.add_message(random);
@@ -110,14 +116,24 @@ std::vector<size_t> random_cuts(Random& random, size_t size) {
   return cuts;
 }
 
+// How a session reads that must make no difference.
+void choose_ways(Random& random, Start& start) {
+  start.streams = random.one_in(2);
+  start.interrupts = random.one_in(2);
+  start.inflate_at_most = random.one_in(2) ? 1 + random.below(2000) : UINT64_MAX;
+}
+
 TEST(SessionRandom, ValidStreamsCauseTheEventsTheyWereMadeFromHoweverTheyAreCut) {
   for (unsigned seed = 1; seed <= 400; seed++) {
     Random random(seed);
-    Script script = random_script(random);
-    ASSERT_EQ(play(script.stream, {}, {.limit = kLimit}).events, script.events) << "seed " << seed;
+    bool deflates = seed % 2;
+    Script script = random_script(random, deflates);
+    Start start{.limit = kLimit, .deflate = deflates ? kDeflate : DeflateParameters()};
+    ASSERT_EQ(play(script.stream, {}, start).events, script.events) << "seed " << seed;
     for (int i = 0; i < 5; i++) {
       auto cuts = random_cuts(random, script.stream.size());
-      ASSERT_EQ(play(script.stream, cuts).events, script.events) << "seed " << seed;
+      choose_ways(random, start);
+      ASSERT_EQ(play(script.stream, cuts, start).events, script.events) << "seed " << seed;
     }
   }
 }
@@ -125,15 +141,20 @@ TEST(SessionRandom, ValidStreamsCauseTheEventsTheyWereMadeFromHoweverTheyAreCut)
 TEST(SessionRandom, DamagedStreamsCauseTheEventsOfThePlainSessionHoweverTheyAreCut) {
   for (unsigned seed = 1; seed <= 600; seed++) {
     Random random(seed);
-    std::string stream = random_script(random).stream;
+    bool deflates = seed % 2;
+    std::string stream = random_script(random, deflates).stream;
     if (stream.empty()) continue;
     for (size_t i = 1 + random.below(3); i-- > 0;)
       stream[random.below(stream.size())] = char(random.below(256));
-    Start start{.limit = random.one_in(2) ? kLimit : random.below(200)};
+    Start start{.limit = random.one_in(2) ? kLimit : random.below(200),
+                .deflate = deflates ? kDeflate : DeflateParameters()};
     Outcome plain = plain_outcome(stream, start);
     ASSERT_EQ(play(stream, {}, start), plain) << "seed " << seed;
-    for (int i = 0; i < 4; i++)
-      ASSERT_EQ(play(stream, random_cuts(random, stream.size()), start), plain) << "seed " << seed;
+    for (int i = 0; i < 4; i++) {
+      auto cuts = random_cuts(random, stream.size());
+      choose_ways(random, start);
+      ASSERT_EQ(play(stream, cuts, start), plain) << "seed " << seed;
+    }
   }
 }
 
