@@ -5,18 +5,29 @@
 // close codes are allowed; an event and an act of the host inside of it (event 0: inside of each
 // message); how many steps; for each the bytes read before it, and an act; the client's bytes.
 #pragma once
+#include <type_traits>
+
+#include "src/protocol/utf8.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/plain_session.h"
 
 namespace mws::fuzz {
+
+// How the session reads, which must make no difference.
+struct Ways {
+  size_t longest_read = SIZE_MAX;  // bytes
+  bool streams = false;
+  bool interrupts = false;  // in each event
+  uint64_t inflate_at_most = UINT64_MAX;
+};
 
 template <class S>
 class Play final : public Session::Host {
  public:
   std::string trace;  // all that was seen
 
-  Play(Bytes script, size_t longest_read)
-      : input_{script}, longest_read_(longest_read), session_(settings(script)) {
+  explicit Play(Bytes script, const Ways& ways = {})
+      : input_{script}, ways_(ways), session_(settings(script, ways.streams)) {
     input_.next();
     event_ = input_.next() % 16;
     act_ = input_.next();
@@ -34,6 +45,23 @@ class Play final : public Session::Host {
   }
 
   void on_message(Opcode type, MutableBytes payload) override {
+    interrupt();
+    demand(!ways_.streams, "a message comes in pieces");
+    take_message(type, payload);
+  }
+  void on_piece(Opcode type, MutableBytes piece, bool first, bool last) override {
+    interrupt();
+    demand(ways_.streams && first == !in_pieces_ && (first || type == type_), "a piece fits");
+    demand(last || !piece.empty(), "no piece is empty but the last");
+    if (first) gathered_.clear(), utf8_.reset();
+    in_pieces_ = !last;
+    type_ = type;
+    gathered_.insert(gathered_.end(), piece.begin(), piece.end());
+    demand(type == Opcode::binary || utf8_.feed(piece), "text is valid as far as it was told");
+    std::fill(piece.begin(), piece.end(), uint8_t('#'));
+    if (last) take_message(type, Copy(Bytes(gathered_)).bytes());
+  }
+  void take_message(Opcode type, MutableBytes payload) {
     note(type == Opcode::text ? "text" : "binary", text_of(payload));
     happened(true, payload);
     std::fill(payload.begin(), payload.end(), uint8_t('#'));  // it is the host's to write to
@@ -41,6 +69,7 @@ class Play final : public Session::Host {
   void on_ping(Bytes payload) override { control("ping", payload); }
   void on_pong(Bytes payload) override { control("pong", payload); }
   void transmit(Bytes header, Bytes payload) override {
+    interrupt();
     std::vector<uint8_t> message(payload.begin(), payload.end());
     if (header[0] & 0x40) inflate(message);
     note("transmit " + std::to_string(header[0] & ~0x40), text_of(message));
@@ -48,16 +77,18 @@ class Play final : public Session::Host {
   }
   DeflateShare& deflate_share() override { return share_; }
   void on_end(uint16_t code, std::string_view reason, bool clean, Rule broken) override {
+    interrupt();
     note("end " + std::to_string(code) + (clean ? " clean " : " ") + describe(broken).message,
          reason);
     happened(false, bytes_of("late"));
   }
 
  private:
-  static SessionSettings settings(Bytes script) {
+  static SessionSettings settings(Bytes script, bool streams) {
     return {.max_message_bytes = limit(script),
             .deflate = deflate(script),
-            .allows_reserved_close_codes = bool(Input{script}.next() & 64)};
+            .allows_reserved_close_codes = bool(Input{script}.next() & 64),
+            .streams = streams};
   }
   static uint64_t limit(Bytes script) {
     constexpr uint64_t limits[] = {1 << 20, 0, 1, 10, 125, 126, 300, 65536};
@@ -85,11 +116,29 @@ class Play final : public Session::Host {
   }
   void read(Bytes bytes) {
     for (size_t size; !bytes.empty(); bytes = bytes.subspan(size)) {
-      size = std::min(longest_read_, bytes.size());
-      session_.receive(Copy(bytes.first(size)).bytes(), *this);
+      size = std::min(ways_.longest_read, bytes.size());
+      Copy copy(bytes.first(size));
+      receive(copy.bytes());
     }
   }
+  void receive(MutableBytes rest) {
+    if constexpr (std::is_same_v<S, Session>) {
+      while (!rest.empty()) {
+        MutableBytes left = session_.receive(rest, *this, ways_.inflate_at_most);
+        demand(left.size() < rest.size(), "something is taken");
+        demand(left.data() == &rest.back() + 1 - left.size(), "what is left is a suffix");
+        rest = left;
+      }
+    } else {
+      session_.receive(rest, *this);
+    }
+  }
+  void interrupt() {
+    if constexpr (std::is_same_v<S, Session>)
+      if (ways_.interrupts) session_.interrupt();
+  }
   void control(const char* what, Bytes payload) {
+    interrupt();
     note(what, text_of(payload));
     happened(false, payload);
   }
@@ -121,10 +170,14 @@ class Play final : public Session::Host {
 
   static constexpr uint8_t kLong[126] = {};
   Input input_;
-  size_t longest_read_;
+  const Ways ways_;
   DeflateShare share_;
   test::PlainInflater client_;
   S session_;
+  Opcode type_{};
+  bool in_pieces_ = false;
+  std::vector<uint8_t> gathered_;
+  Utf8Validator utf8_;
   unsigned events_ = 0, event_ = 0;
   uint8_t act_ = 0;
 };
