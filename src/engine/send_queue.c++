@@ -6,29 +6,41 @@ namespace mws {
 
 namespace {
 constexpr size_t kChunkBytes = 16 * 1024;
-}
+// Behind bytes that are referred to: often the next frame's header is all that is copied.
+constexpr size_t kSmallChunkBytes = 256;
+}  // namespace
 
 void SendQueue::append(Bytes bytes) {
   if (bytes.empty()) return;
   size_ += bytes.size();
+  size_t capacity = kChunkBytes;
   if (!chunks_.empty()) {
-    auto& last = chunks_.back().bytes;
-    size_t fits = std::min(last.capacity() - last.size(), bytes.size());
-    last.insert(last.end(), bytes.begin(), bytes.begin() + ptrdiff_t(fits));
+    Chunk& last = chunks_.back();
+    if (last.owner) capacity = kSmallChunkBytes;
+    size_t fits = std::min(last.copied.capacity() - last.copied.size(), bytes.size());
+    last.copied.insert(last.copied.end(), bytes.begin(), bytes.begin() + ptrdiff_t(fits));
+    last.unwritten = {last.unwritten.data(), last.unwritten.size() + fits};
     bytes = bytes.subspan(fits);
     if (bytes.empty()) return;
   }
   Chunk chunk;
-  chunk.bytes.reserve(std::max(bytes.size(), kChunkBytes));
-  chunk.bytes.assign(bytes.begin(), bytes.end());
+  chunk.copied.reserve(std::max(bytes.size(), capacity));
+  chunk.copied.assign(bytes.begin(), bytes.end());
+  chunk.unwritten = chunk.copied;
   chunks_.push_back(std::move(chunk));
+}
+
+void SendQueue::append(Bytes bytes, std::shared_ptr<const void> owner) {
+  if (!owner || bytes.size() < kReferredFrom) return append(bytes);
+  chunks_.push_back({bytes, {}, std::move(owner)});
+  size_ += bytes.size();
 }
 
 std::span<const iovec> SendQueue::front() {
   size_t count = std::min(chunks_.size(), kMaxPieces);
   for (size_t i = 0; i < count; i++) {
-    Chunk& chunk = chunks_[i];
-    pieces_[i] = {chunk.bytes.data() + chunk.written, chunk.bytes.size() - chunk.written};
+    Bytes unwritten = chunks_[i].unwritten;
+    pieces_[i] = {const_cast<uint8_t*>(unwritten.data()), unwritten.size()};
   }
   return {pieces_.data(), count};
 }
@@ -36,11 +48,11 @@ std::span<const iovec> SendQueue::front() {
 void SendQueue::pop(size_t size) {
   size_ -= size;
   while (size) {
-    Chunk& chunk = chunks_.front();
-    size_t of_chunk = std::min(size, chunk.bytes.size() - chunk.written);
-    chunk.written += of_chunk;
+    Bytes& unwritten = chunks_.front().unwritten;
+    size_t of_chunk = std::min(size, unwritten.size());
+    unwritten = unwritten.subspan(of_chunk);
     size -= of_chunk;
-    if (chunk.written == chunk.bytes.size()) chunks_.pop_front();
+    if (unwritten.empty()) chunks_.pop_front();
   }
 }
 

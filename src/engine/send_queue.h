@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <deque>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -14,7 +15,13 @@ namespace mws {
 
 class SendQueue {
  public:
+  // Shorter ones are copied though they have an owner: it costs less.
+  static constexpr size_t kReferredFrom = 1024;  // bytes
+
   void append(Bytes bytes);  // copies
+  // Refers to the bytes, which stay as they are while their owner lives: it is kept until they are
+  // popped. Without one it copies.
+  void append(Bytes bytes, std::shared_ptr<const void> owner);
   // The front of the queue, for one write.
   std::span<const iovec> front();
   void pop(size_t size);  // bytes that were written
@@ -24,8 +31,9 @@ class SendQueue {
  private:
   static constexpr size_t kMaxPieces = 16;
   struct Chunk {
-    std::vector<uint8_t> bytes;
-    size_t written = 0;
+    Bytes unwritten;              // of either:
+    std::vector<uint8_t> copied;  // never moves: it grows within its capacity
+    std::shared_ptr<const void> owner;
   };
   std::deque<Chunk> chunks_;
   size_t size_ = 0;

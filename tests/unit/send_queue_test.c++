@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <random>
 #include <string>
 
@@ -57,18 +58,93 @@ TEST(SendQueue, OffersNoEmptyPiece) {
   EXPECT_TRUE(queue.front().empty());
 }
 
+TEST(SendQueue, RefersToBytesThatHaveAnOwner) {
+  SendQueue queue;
+  auto owner = std::make_shared<std::string>(pattern(SendQueue::kReferredFrom, 1));
+  queue.append(bytes_of("before"));
+  queue.append(bytes_of(*owner), owner);
+  queue.append(bytes_of("behind"));
+  EXPECT_EQ(queue.size(), 12 + owner->size());
+  ASSERT_EQ(queue.front().size(), 3u);
+  EXPECT_EQ(queue.front()[1].iov_base, owner->data());
+  EXPECT_EQ(front_of(queue), "before" + *owner + "behind");
+}
+
+TEST(SendQueue, CopiesShortBytesThoughTheyHaveAnOwner) {
+  SendQueue queue;
+  auto owner = std::make_shared<std::string>(SendQueue::kReferredFrom - 1, 'x');
+  queue.append(bytes_of("before"));
+  queue.append(bytes_of(*owner), owner);
+  EXPECT_EQ(owner.use_count(), 1);
+  EXPECT_EQ(queue.front().size(), 1u);
+  std::string large(100'000, 'x');
+  queue.append(bytes_of(large), nullptr);
+  large.assign(large.size(), '#');
+  EXPECT_EQ(front_of(queue).find('#'), std::string::npos);
+}
+
+TEST(SendQueue, KeepsAnOwnerUntilItsLastByteIsPopped) {
+  for (bool at_once : {true, false}) {
+    SendQueue queue;
+    auto one = std::make_shared<std::string>(5000, '1'),
+         two = std::make_shared<std::string>(5000, '2');
+    queue.append(bytes_of("ab"));
+    queue.append(bytes_of(*one), one);
+    queue.append(bytes_of(*one).first(3000), one);
+    queue.append(bytes_of("cd"));
+    queue.append(bytes_of(*two), two);
+    EXPECT_EQ(one.use_count(), 3);
+    if (at_once) {
+      queue.pop(2 + 8000 + 2 + 1);
+    } else {
+      queue.pop(1);
+      queue.pop(1 + 4999);
+      EXPECT_EQ(one.use_count(), 3);
+      queue.pop(1);
+      EXPECT_EQ(one.use_count(), 2);
+      queue.pop(2999);
+      EXPECT_EQ(one.use_count(), 2);
+      queue.pop(1 + 1);
+      EXPECT_EQ(one.use_count(), 1);
+      queue.pop(1 + 1);
+    }
+    EXPECT_EQ(one.use_count(), 1);
+    EXPECT_EQ(two.use_count(), 2);
+    EXPECT_EQ(front_of(queue), std::string(4999, '2'));
+    queue.pop(4999);
+    EXPECT_EQ(two.use_count(), 1);
+    EXPECT_TRUE(queue.empty());
+  }
+}
+
+TEST(SendQueue, ReleasesOwnersWithItself) {
+  auto owner = std::make_shared<std::string>(5000, 'x');
+  {
+    SendQueue queue;
+    queue.append(bytes_of(*owner), owner);
+    queue.pop(10);
+  }
+  EXPECT_EQ(owner.use_count(), 1);
+}
+
 TEST(SendQueue, GivesBackWhatWasAppendedInOrderHoweverItIsPopped) {
-  for (unsigned seed = 1; seed <= 20; seed++) {
+  for (unsigned seed = 1; seed <= 40; seed++) {
     SCOPED_TRACE(seed);
     std::mt19937 random(seed);
+    bool owned = seed % 2;
     SendQueue queue;
     std::string model;
     for (int step = 0; step < 400; step++) {
       size_t size = random() % (random() % 8 ? 3000 : 60'000);
       if (random() % 5 < 3) {
         std::string bytes = pattern(size, random());
-        queue.append(bytes_of(bytes));
         model += bytes;
+        if (owned && random() % 2) {
+          auto owner = std::make_shared<std::string>(std::move(bytes));
+          queue.append(bytes_of(*owner), owner);
+        } else {
+          queue.append(bytes_of(bytes));
+        }
       } else {
         size = std::min(size * 3, front_of(queue).size());  // no more can have been written
         queue.pop(size);

@@ -247,6 +247,32 @@ TEST(PreparedMessage, ReachesEveryClientAsItWas) {
   }
 }
 
+TEST(PreparedMessage, CopiesNothingWhereItMayReferToThePayload) {
+  int released = 0;
+  std::string message = json(5000);
+  {
+    PreparedMessage prepared(Opcode::text, bytes_of(message), true, [&] { released++; });
+    EXPECT_EQ(prepared.payload().data(), bytes_of(message).data());
+    EXPECT_EQ(prepared.frame().payload.data(), bytes_of(message).data());
+    for (const DeflateParameters& deflate : {DeflateParameters{}, kDeflate, with_takeover()}) {
+      Session session(1 << 20, deflate);
+      Recorder host;
+      EXPECT_TRUE(session.send(prepared, host));
+      EXPECT_EQ(host.events, Events{(deflate.agreed() ? "sent compressed " : "sent ") +
+                                    message_event(Opcode::text, message)});
+    }
+    EXPECT_EQ(released, 0);
+  }
+  EXPECT_EQ(released, 1);
+}
+
+TEST(PreparedMessage, KeepsACopyOtherwise) {
+  std::string message = "hello";
+  PreparedMessage prepared(Opcode::text, bytes_of(message));
+  message = "#####";
+  EXPECT_EQ(text_of(prepared.frame().payload), "hello");
+}
+
 TEST(PreparedMessage, IsNotCompressedWhereItMustNotBe) {
   std::string message = json(5000);
   PreparedMessage prepared(Opcode::text, bytes_of(message), false);
