@@ -12,14 +12,20 @@
 // (const websocket::Config&); an exception from the constructor refuses the configuration with its
 // text. Threads are those of handler_abi.h. An exception from another callback is logged; the
 // request is answered with 500, the connection closed with 1011.
+//
+// Each function here does what the one of the same name in handler_abi.h says, where also its
+// errors and threads are described.
 #pragma once
 #include <cstdio>
 #include <exception>
+#include <functional>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include "handler_abi.h"
 
@@ -32,6 +38,8 @@ inline std::optional<std::string_view> view(ws_text text) {
   if (!text.data) return std::nullopt;
   return std::string_view(text.data, text.size);
 }
+template <class T>
+inline char type_tag;  // its address stands for the type
 }  // namespace detail
 
 using Text = std::optional<std::string_view>;  // nothing, or a view
@@ -45,9 +53,19 @@ struct Message {
   std::string_view data;
   bool binary = false;
   bool compress = true;  // when it is sent; see WS_UNCOMPRESSED
+
+  ws_type type() const { return binary ? WS_BINARY : WS_TEXT; }
+  uint32_t flags() const { return compress ? 0 : WS_UNCOMPRESSED; }
 };
 
-// The parameters of a location.
+// A piece of a message; see ws_handler::fragment.
+struct Fragment {
+  std::string_view data;
+  bool binary = false;
+  bool first = false, last = false;
+};
+
+// The parameters of a location. Valid during the constructor.
 class Config {
  public:
   explicit Config(const ws_config* config) : config_(config) {}
@@ -65,49 +83,167 @@ class Config {
 class Request {
  public:
   explicit Request(ws_request* request) : request_(request) {}
+
   Text fact(ws_fact fact) const { return detail::view(detail::host->request_fact(request_, fact)); }
+  std::string_view method() const { return fact(WS_METHOD).value_or(""); }
+  std::string_view uri() const { return fact(WS_URI).value_or(""); }
   std::string_view path() const { return fact(WS_PATH).value_or(""); }
+  std::string_view path_below() const { return fact(WS_PATH_BELOW).value_or(""); }
   std::string_view query() const { return fact(WS_QUERY).value_or(""); }
+  std::string_view remote_address() const { return fact(WS_REMOTE_ADDRESS).value_or(""); }
   Text user() const { return fact(WS_USER); }
+
   Text header(const char* name) const {
     return detail::view(detail::host->request_header(request_, name));
+  }
+  Text cookie(const char* name) const {
+    return detail::view(detail::host->request_cookie(request_, name));
+  }
+  // Of the query, decoded.
+  Text parameter(const char* name) const {
+    return detail::view(detail::host->request_parameter(request_, name));
   }
   // The subprotocols that the client offers, index from 0, in its order of preference.
   Text subprotocol(size_t index) const {
     return detail::view(detail::host->request_subprotocol(request_, index));
   }
+
   // Chooses the subprotocol if the client offers it; says whether it did.
   bool accept_subprotocol(const char* name) {
     return detail::host->accept_subprotocol(request_, name) == WS_OK;
   }
+  ws_result add_header(const char* name, const std::string& value) {
+    return detail::host->add_header(request_, name, value.c_str());
+  }
+  ws_result set_body(const char* content_type, std::string_view body) {
+    return detail::host->set_body(request_, content_type, body.data(), body.size());
+  }
+  // For Connection::note().
+  ws_result set_note(std::string_view note) {
+    return detail::host->set_note(request_, note.data(), note.size());
+  }
+
+  ws_request* get() const { return request_; }
 
  private:
   ws_request* request_;
 };
 
+// One message for many connections. A reference: copies are cheap and share the message. Any
+// thread.
+class Buffer {
+ public:
+  Buffer() = default;  // none
+  // Copies the data.
+  explicit Buffer(Message message)
+      : buffer_(detail::host->buffer(detail::host, message.type(), message.data.data(),
+                                     message.data.size(), message.flags(), nullptr, nullptr)) {}
+  // Takes over a string, without copying it.
+  static Buffer of(std::string&& data, bool binary = false, bool compress = true) {
+    Buffer buffer;
+    auto* owned = new (std::nothrow) std::string(std::move(data));
+    if (!owned) return buffer;
+    Message message{*owned, binary, compress};
+    buffer.buffer_ = detail::host->buffer(
+        detail::host, message.type(), owned->data(), owned->size(), message.flags(),
+        [](void* string) { delete static_cast<std::string*>(string); }, owned);
+    if (!buffer.buffer_) delete owned;
+    return buffer;
+  }
+  Buffer(const Buffer& other) : buffer_(other.buffer_) { detail::host->buffer_retain(buffer_); }
+  Buffer(Buffer&& other) noexcept : buffer_(std::exchange(other.buffer_, nullptr)) {}
+  Buffer& operator=(Buffer other) noexcept {
+    std::swap(buffer_, other.buffer_);
+    return *this;
+  }
+  ~Buffer() { detail::host->buffer_release(buffer_); }
+
+  // False for none: no memory was left, or the text was not UTF-8.
+  explicit operator bool() const { return buffer_; }
+  const ws_buffer* get() const { return buffer_; }
+
+ private:
+  ws_buffer* buffer_ = nullptr;
+};
+
+class Connection;
+
+// Names a connection, on any thread and for ever; see ws_handle. To be copied and kept at will.
+class Handle {
+ public:
+  Handle() = default;  // names none
+  explicit Handle(ws_handle handle) : handle_(handle) {}
+
+  ws_result send(Message message) const {
+    return detail::host->handle_send(handle_, message.type(), message.data.data(),
+                                     message.data.size(), message.flags());
+  }
+  ws_result send(const Buffer& buffer) const {
+    return detail::host->handle_send_buffer(handle_, buffer.get());
+  }
+  ws_result send_text(std::string_view text) const { return send({text, false}); }
+  ws_result send_binary(std::string_view bytes) const { return send({bytes, true}); }
+  ws_result close(uint16_t code = 1000, std::string_view reason = {}) const {
+    return detail::host->handle_close(handle_, code, reason.data(), reason.size());
+  }
+  size_t buffered_amount() const { return detail::host->handle_buffered_amount(handle_); }
+  bool is_open() const { return detail::host->handle_is_open(handle_); }
+
+  // Runs call(Connection&) as a callback of the connection. After WS_OK it is run, or destroyed
+  // where the connection has gone; on an error it is destroyed at once. Throws std::bad_alloc.
+  template <class Call>
+  ws_result post(Call call) const;
+
+  uint64_t id() const { return handle_.id; }
+  explicit operator bool() const { return handle_.id; }
+  friend bool operator==(const Handle& a, const Handle& b) { return a.id() == b.id(); }
+
+ private:
+  ws_handle handle_{0};
+};
+
 // An open connection: a view, to be used inside the connection's own callbacks only. The reference
-// that a callback gets ends with the callback.
+// that a callback gets ends with the callback; for other threads and later there is handle().
 class Connection {
  public:
   explicit Connection(ws_connection* connection) : connection_(connection) {}
 
   ws_result send(Message message) {
-    return detail::host->send(connection_, message.binary ? WS_BINARY : WS_TEXT,
-                              message.data.data(), message.data.size(),
-                              message.compress ? 0 : WS_UNCOMPRESSED);
+    return detail::host->send(connection_, message.type(), message.data.data(), message.data.size(),
+                              message.flags());
+  }
+  ws_result send(const Buffer& buffer) {
+    return detail::host->send_buffer(connection_, buffer.get());
   }
   ws_result send_text(std::string_view text) { return send({text, false}); }
   ws_result send_binary(std::string_view bytes) { return send({bytes, true}); }
+  ws_result send_fragment(std::string_view data, bool binary, bool last) {
+    return detail::host->send_fragment(connection_, binary ? WS_BINARY : WS_TEXT, data.data(),
+                                       data.size(), last);
+  }
+  ws_result ping(std::string_view data = {}) {
+    return detail::host->ping(connection_, data.data(), data.size());
+  }
   // See ws_host::close. Code 0 sends a close frame without a code.
   ws_result close(uint16_t code = 1000, std::string_view reason = {}) {
     return detail::host->close(connection_, code, reason.data(), reason.size());
   }
+  ws_result abort() { return detail::host->abort(connection_); }
   size_t buffered_amount() const { return detail::host->buffered_amount(connection_); }
+  ws_result pause() { return detail::host->pause(connection_); }
+  ws_result resume() { return detail::host->resume(connection_); }
+  ws_result set_timer(uint64_t in_ms, uint32_t id = 0) {
+    return detail::host->set_timer(connection_, id, in_ms);
+  }
+  ws_result cancel_timer(uint32_t id = 0) { return detail::host->cancel_timer(connection_, id); }
+  Handle handle() const { return Handle(detail::host->handle(connection_)); }
 
   Text fact(ws_fact fact) const { return detail::view(detail::host->fact(connection_, fact)); }
   std::string_view path() const { return fact(WS_PATH).value_or(""); }
+  std::string_view path_below() const { return fact(WS_PATH_BELOW).value_or(""); }
   std::string_view query() const { return fact(WS_QUERY).value_or(""); }
   Text user() const { return fact(WS_USER); }
+  Text note() const { return fact(WS_NOTE); }
   Text subprotocol() const { return fact(WS_SUBPROTOCOL); }
   Text extensions() const { return fact(WS_EXTENSIONS); }
   Text tls_version() const { return fact(WS_TLS_VERSION); }
@@ -115,56 +251,100 @@ class Connection {
   Text tls_server_name() const { return fact(WS_TLS_SERVER_NAME); }
   Text tls_client_subject() const { return fact(WS_TLS_CLIENT_SUBJECT); }
   std::string_view remote_address() const { return fact(WS_REMOTE_ADDRESS).value_or(""); }
+  std::string_view local_address() const { return fact(WS_LOCAL_ADDRESS).value_or(""); }
   // One of the headers named in keep_headers (see WEBSOCKET_HANDLER).
   Text header(const char* name) const {
     return detail::view(detail::host->header(connection_, name));
   }
 
-  // The handler's own pointer of this connection; see ws_host::set_user_data.
-  void set_user_data(void* data) { detail::host->set_user_data(connection_, data); }
-  void* user_data() const { return detail::host->user_data(connection_); }
+  // Makes the handler's own object of this connection, instead of one made before. It is destroyed
+  // when the close callback has returned.
+  template <class T, class... Arguments>
+  T& emplace(Arguments&&... arguments) {
+    auto made = std::make_unique<Held<T>>(std::forward<Arguments>(arguments)...);
+    T& object = made->object;
+    drop();
+    detail::host->set_user_data(connection_, static_cast<HeldBase*>(made.release()));
+    return object;
+  }
+  // That object; nullptr if there is none, or one of another type.
+  template <class T>
+  T* data() const {
+    auto* held = static_cast<HeldBase*>(detail::host->user_data(connection_));
+    bool is_it = held && held->tag == &detail::type_tag<T>;
+    return is_it ? &static_cast<Held<T>*>(held)->object : nullptr;
+  }
+  void drop() {
+    delete static_cast<HeldBase*>(detail::host->user_data(connection_));
+    detail::host->set_user_data(connection_, nullptr);
+  }
 
   ws_connection* get() const { return connection_; }
 
  private:
+  struct HeldBase {
+    explicit HeldBase(const void* t) : tag(t) {}
+    virtual ~HeldBase() = default;
+    const void* tag;
+  };
+  template <class T>
+  struct Held final : HeldBase {
+    template <class... Arguments>
+    explicit Held(Arguments&&... arguments)
+        : HeldBase(&detail::type_tag<T>), object{std::forward<Arguments>(arguments)...} {}
+    T object;
+  };
+
   ws_connection* connection_;
 };
 
 class Handler {
  public:
   virtual ~Handler() = default;
-  // 0 accepts, 400 to 599 rejects with that status. May block; several at a time.
+  // Hide it by one that is true where callbacks may block; see WS_BLOCKING.
+  static constexpr bool blocking = false;
+
+  // 0 accepts, 300 to 599 rejects with that status. May block; several at a time.
   virtual int handshake(Request&) { return 0; }
   virtual void open(Connection&) {}
-  virtual void message(Connection&, Message) = 0;
+  // One of these two. With fragment, message is never called.
+  virtual void message(Connection&, Message) {}
+  virtual void fragment(Connection&, Fragment) {}
+  virtual void drained(Connection&) {}
+  virtual void ping(Connection&, std::string_view) {}
+  virtual void pong(Connection&, std::string_view) {}
+  virtual void timer(Connection&, uint32_t /*id*/) {}
   virtual void close(Connection&, uint16_t /*code*/, std::string_view /*reason*/, bool /*clean*/) {}
 };
 
 namespace detail {
 
 inline void log_exception(const char* callback) noexcept {
+  char line[512];
   try {
     throw;
   } catch (const std::exception& error) {
-    char line[512];
     snprintf(line, sizeof line, "exception in %s: %s", callback, error.what());
-    host->log(host, WS_ERROR, line);
   } catch (...) {
-    char line[512];
     snprintf(line, sizeof line, "exception in %s", callback);
-    host->log(host, WS_ERROR, line);
   }
+  host->log(host, WS_ERROR, line);
 }
 
 // Runs a callback of a connection; an exception closes it.
 template <class Call>
 void guard(const char* callback, ws_connection* connection, Call call) noexcept {
   try {
-    call();
+    Connection view(connection);
+    call(view);
   } catch (...) {
     log_exception(callback);
     host->close(connection, 1011, nullptr, 0);
   }
+}
+
+inline std::string_view bytes(const void* data, size_t size) {
+  return {static_cast<const char*>(data), size};
 }
 
 template <class T>
@@ -193,40 +373,90 @@ struct Table {
       return 500;
     }
   }
-  static void open(void* state, ws_connection* connection) noexcept {
-    guard("open", connection, [&] {
-      Connection view(connection);
-      self(state)->open(view);
-    });
+  static void open(void* state, ws_connection* c) noexcept {
+    guard("open", c, [&](Connection& view) { self(state)->open(view); });
   }
-  static void message(void* state, ws_connection* connection, ws_type type, const void* data,
+  static void message(void* state, ws_connection* c, ws_type type, const void* data,
                       size_t size) noexcept {
-    guard("message", connection, [&] {
-      Connection view(connection);
-      self(state)->message(view, {{static_cast<const char*>(data), size}, type == WS_BINARY});
+    guard("message", c, [&](Connection& view) {
+      self(state)->message(view, {bytes(data, size), type == WS_BINARY});
     });
   }
-  static void close(void* state, ws_connection* connection, uint16_t code, const char* reason,
-                    size_t size, int clean) noexcept {
-    guard("close", connection, [&] {
-      Connection view(connection);
-      self(state)->close(view, code, {reason, size}, clean);
+  static void close(void* state, ws_connection* c, uint16_t code, const char* reason, size_t size,
+                    int clean) noexcept {
+    guard("close", c,
+          [&](Connection& view) { self(state)->close(view, code, bytes(reason, size), clean); });
+    guard("close", c, [&](Connection& view) { view.drop(); });
+  }
+  static void fragment(void* state, ws_connection* c, ws_type type, const void* data, size_t size,
+                       uint32_t flags) noexcept {
+    guard("fragment", c, [&](Connection& view) {
+      self(state)->fragment(view, {bytes(data, size), type == WS_BINARY, (flags & WS_FIRST) != 0,
+                                   (flags & WS_LAST) != 0});
     });
+  }
+  static void drained(void* state, ws_connection* c) noexcept {
+    guard("drained", c, [&](Connection& view) { self(state)->drained(view); });
+  }
+  static void ping(void* state, ws_connection* c, const void* data, size_t size) noexcept {
+    guard("ping", c, [&](Connection& view) { self(state)->ping(view, bytes(data, size)); });
+  }
+  static void pong(void* state, ws_connection* c, const void* data, size_t size) noexcept {
+    guard("pong", c, [&](Connection& view) { self(state)->pong(view, bytes(data, size)); });
+  }
+  static void timer(void* state, ws_connection* c, uint32_t id) noexcept {
+    guard("timer", c, [&](Connection& view) { self(state)->timer(view, id); });
+  }
+
+  // A callback that T has not overridden is not in the table.
+  template <class Base, class Own, class Entry>
+  static Entry* if_own(Base, Own, Entry* entry) {
+    return std::is_same_v<Base, Own> ? nullptr : entry;
+  }
+  static ws_handler make(const char* const* keep_headers) {
+    static_assert(std::is_base_of_v<Handler, T>, "derive it from websocket::Handler");
+    ws_handler table{};
+    table.size = sizeof table;
+    table.abi = WS_ABI_VERSION;
+    table.flags = T::blocking ? WS_BLOCKING : 0;
+    table.keep_headers = keep_headers;
+    table.configure = configure;
+    table.shutdown = shutdown;
+    table.handshake = if_own(&Handler::handshake, &T::handshake, handshake);
+    table.open = if_own(&Handler::open, &T::open, open);
+    table.message = if_own(&Handler::message, &T::message, message);
+    table.close = close;
+    table.fragment = if_own(&Handler::fragment, &T::fragment, fragment);
+    table.drained = if_own(&Handler::drained, &T::drained, drained);
+    table.ping = if_own(&Handler::ping, &T::ping, ping);
+    table.pong = if_own(&Handler::pong, &T::pong, pong);
+    table.timer = if_own(&Handler::timer, &T::timer, timer);
+    return table;
   }
 };
 
 }  // namespace detail
+
+template <class Call>
+ws_result Handle::post(Call call) const {
+  auto* posted = new Call(std::move(call));
+  auto run = [](ws_connection* connection, void* context) {
+    std::unique_ptr<Call> mine(static_cast<Call*>(context));
+    if (connection) detail::guard("a posted call", connection, *mine);
+  };
+  ws_result result = detail::host->handle_post(handle_, run, posted);
+  if (result != WS_OK) delete posted;
+  return result;
+}
+
 }  // namespace websocket
 
 // Exports the class as the handler of this shared object. Further arguments are the names of
 // request headers to keep for Connection::header: WEBSOCKET_HANDLER(Chat, "Cookie", "User-Agent")
-#define WEBSOCKET_HANDLER(Class, ...)                                                       \
-  extern "C" WS_EXPORT const ws_handler* websocket_handler(const ws_host* host) {           \
-    using Table = websocket::detail::Table<Class>;                                          \
-    static const char* const keep_headers[] = {__VA_ARGS__ __VA_OPT__(, ) nullptr};         \
-    static const ws_handler table = {sizeof(ws_handler), WS_ABI_VERSION,  keep_headers,     \
-                                     Table::configure,   Table::shutdown, Table::handshake, \
-                                     Table::open,        Table::message,  Table::close};    \
-    websocket::detail::host = host;                                                         \
-    return &table;                                                                          \
+#define WEBSOCKET_HANDLER(Class, ...)                                                    \
+  extern "C" WS_EXPORT const ws_handler* websocket_handler(const ws_host* host) {        \
+    static const char* const keep_headers[] = {__VA_ARGS__ __VA_OPT__(, ) nullptr};      \
+    static const ws_handler table = websocket::detail::Table<Class>::make(keep_headers); \
+    websocket::detail::host = host;                                                      \
+    return &table;                                                                       \
   }

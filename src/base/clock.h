@@ -1,5 +1,7 @@
-// The one clock of the engine: monotonic, in milliseconds since an arbitrary start. Any thread.
+// The clocks of the engine, in milliseconds since an arbitrary start. Any thread.
 #pragma once
+#include <time.h>
+
 #include <chrono>
 #include <cstdint>
 
@@ -8,6 +10,13 @@ namespace mws {
 inline uint64_t monotonic_ms() {
   using namespace std::chrono;
   return uint64_t(duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count());
+}
+
+// To within some milliseconds, for a small part of the cost; not to be compared with the other.
+inline uint64_t coarse_ms() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return uint64_t(now.tv_sec) * 1000 + uint64_t(now.tv_nsec) / 1'000'000;
 }
 
 }  // namespace mws

@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <array>
 #include <new>
 
 #include "src/base/clock.h"
@@ -11,37 +12,25 @@
 
 namespace mws {
 
+struct Connection::EndpointTimers {
+  struct One final : Timer {
+    void on_due() override { connection->loop_timer(id); }
+    Connection* connection;
+    uint32_t id;
+  };
+  std::array<One, kTimers> all;
+};
+
 Connection::Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint,
-                       uint64_t max_message_bytes, std::unique_ptr<Attachment> attachment,
-                       const DeflateParameters& deflate)
-    : session_(max_message_bytes, deflate),
+                       const SessionSettings& settings, std::shared_ptr<Attachment> attachment)
+    : session_(settings),
       transport_(std::move(transport)),
       endpoint_(endpoint),
       attachment_(std::move(attachment)) {}
 
 Connection::~Connection() = default;
 
-// --- What handlers ask for ---
-
-SendResult Connection::send(Opcode type, Bytes payload, bool may_compress) {
-  return guarded_send([&] { return session_.send(type, payload, *this, may_compress); });
-}
-
-SendResult Connection::send(const PreparedMessage& message) {
-  return guarded_send([&] { return session_.send(message, *this); });
-}
-
-template <class Send>
-SendResult Connection::guarded_send(Send send) {
-  try {
-    if (!send()) return SendResult::closed;
-  } catch (const std::bad_alloc&) {  // while compressing; what follows might refer to this message
-    write_failed();
-  }
-  if (broken_) return SendResult::closed;
-  if (!unsent()) return SendResult::sent;
-  return unsent() > kHighWater ? SendResult::high_water : SendResult::queued;
-}
+// --- What the endpoint asks for, but sending ---
 
 bool Connection::close(uint16_t code, std::string_view reason) {
   if (!session_.close(code, reason, *this)) return false;
@@ -50,11 +39,34 @@ bool Connection::close(uint16_t code, std::string_view reason) {
   return true;
 }
 
-size_t Connection::buffered_amount() const {
-  return unsent() + (loop_->corked_ == this ? loop_->cork_.bytes() : 0);
+void Connection::abort() {
+  session_.interrupt();
+  write_failed();
 }
 
-size_t Connection::unsent() const { return (queue_ ? queue_->size() : 0) + transport_->unsent(); }
+void Connection::set_timer(uint32_t id, uint64_t in_ms) {
+  if (!told_open_) return;
+  if (!timers_) {
+    auto timers = std::make_unique<EndpointTimers>();
+    loop_->reserve_timers(kTimers);
+    timers_ = std::move(timers);
+    for (uint32_t i = 0; i < kTimers; i++)
+      timers_->all[i].connection = this, timers_->all[i].id = i;
+  }
+  uint64_t now_ms = monotonic_ms();
+  loop_->timers_.set(timers_->all[id], now_ms + std::min(std::max<uint64_t>(in_ms, 1), ~now_ms));
+}
+
+void Connection::cancel_timer(uint32_t id) {
+  if (timers_) loop_->timers_.cancel(timers_->all[id]);
+}
+
+void Connection::run(const std::function<void()>& work) {
+  if (phase_ == Phase::gone) return;
+  corked(work);
+  settle();
+  loop_->note_time(*this);
+}
 
 // --- What the loop tells ---
 
@@ -70,19 +82,33 @@ void Connection::loop_start(Loop& loop, MutableBytes early) {
   if (!loop.watch(*this, interest_)) broken_ = true;
   if (transport_->may_hold_bytes() || !held_.empty()) loop.read_again(*this);
   settle();
+  loop.note_time(*this);
 }
 
 void Connection::loop_events(uint32_t events) {
   if (phase_ == Phase::gone) return;
   if (events & EPOLLOUT) write_unsent();
-  if (events & ~uint32_t(EPOLLOUT)) read_some();
+  if (reads()) {
+    if (events & ~uint32_t(EPOLLOUT)) read_some();
+  } else {
+    holds_bytes_ = true;
+    if (events & (EPOLLHUP | EPOLLERR)) broken_ = true;  // epoll would not stop telling it
+  }
   settle();
+  loop_->note_time(*this);
+}
+
+void Connection::loop_timer(uint32_t id) {
+  if (!told_open_) return;
+  corked([&] { endpoint_.on_timer(*this, id); });
+  settle();
+  loop_->note_time(*this);
 }
 
 void Connection::loop_drain(uint16_t code) {
   if (phase_ != Phase::open) return;
   drain_code_ = code;
-  if (wanted_events() & EPOLLIN) read_some();  // what has arrived is answered first
+  if (reads()) read_some();  // what has arrived is answered first
   close_if_drained();
   settle();
 }
@@ -95,6 +121,19 @@ void Connection::loop_stop(uint16_t code) {
 }
 
 void Connection::on_due() { go(); }
+
+// Gathers what the work sends to this connection into one write.
+template <class Work>
+void Connection::corked(Work work) {
+  loop_->corked_ = this;
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    broken_ = true;  // no memory for a message: this connection ends, the others live
+  }
+  flush_cork();
+  loop_->corked_ = nullptr;
+}
 
 // --- Reading ---
 
@@ -110,23 +149,30 @@ void Connection::read_some() {
       if (got.kind != IoResult::done) return;
       corked([&] { take(loop_->receive_buffer_.first(got.size)); });
       read_on = got.read_on;
-    } else if (wanted_events() & EPOLLIN) {
-      corked([&] { take(held_); });
+    } else if (reads()) {
+      corked([&] { take(MutableBytes(held_).subspan(held_taken_)); });
     }
     if (drain_code_) close_if_drained();
     if (!read_on && held_.empty()) return;
     if (broken_) return;
-    holds_bytes_ = !(wanted_events() & EPOLLIN);
+    holds_bytes_ = !reads();
     if (holds_bytes_) return;
     if (!held_.empty()) break;
   }
   loop_->read_again(*this);
 }
 
-// What the session leaves is kept for the next turn.
+// What the session leaves is kept for the next turn. Received is new, or all that is held.
 void Connection::take(MutableBytes received) {
-  MutableBytes rest = session_.receive(received, *this, kInflatedAtOnce);
-  held_ = std::vector<uint8_t>(rest.begin(), rest.end());
+  MutableBytes rest = reads() ? session_.receive(received, *this, kInflatedAtOnce) : received;
+  if (rest.empty()) {
+    if (!held_.empty()) held_ = {};
+    held_taken_ = 0;
+  } else if (held_.empty()) {
+    held_.assign(rest.begin(), rest.end());
+  } else {
+    held_taken_ = uint32_t(held_.size() - rest.size());
+  }
 }
 
 void Connection::close_if_drained() {
@@ -150,6 +196,26 @@ void Connection::on_message(Opcode type, MutableBytes payload) {
   loop_->current_type_ = type;
   endpoint_.on_message(*this, type, payload);
   loop_->current_message_ = {};
+  interrupt_if_paused();
+}
+
+void Connection::on_piece(Opcode type, MutableBytes piece, bool first, bool last) {
+  endpoint_.on_piece(*this, type, piece, first, last);
+  interrupt_if_paused();
+}
+
+void Connection::on_ping(Bytes payload) {
+  endpoint_.on_ping(*this, payload);
+  interrupt_if_paused();
+}
+
+void Connection::on_pong(Bytes payload) {
+  endpoint_.on_pong(*this, payload);
+  interrupt_if_paused();
+}
+
+void Connection::interrupt_if_paused() {
+  if (!reads()) session_.interrupt();
 }
 
 void Connection::on_end(uint16_t code, std::string_view reason, bool clean, Rule broken) {
@@ -165,90 +231,11 @@ void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean)
   if (!told_open_) return;
   told_open_ = false;
   endpoint_.on_close(*this, code, reason, clean);
-}
-
-// --- Writing ---
-
-// Gathers what the work sends to this connection into one write.
-template <class Work>
-void Connection::corked(Work work) {
-  loop_->corked_ = this;
-  try {
-    work();
-  } catch (const std::bad_alloc&) {
-    broken_ = true;  // no memory for a message: this connection ends, the others live
-  }
-  flush_cork();
-  loop_->corked_ = nullptr;
-}
-
-void Connection::flush_cork() {
-  Cork& cork = loop_->cork_;
-  if (cork.bytes()) write(cork.pieces());
-  cork.clear();
-}
-
-void Connection::transmit(Bytes header, Bytes payload) {
-  if (broken_) return;
-  if (queue_) {
-    enqueue(header);
-    enqueue(payload);
-    return;
-  }
-  if (loop_->corked_ == this) {
-    if (loop_->cork_.add(header, payload, loop_->is_received(payload))) return;
-    flush_cork();
-    if (queue_ || broken_) return transmit(header, payload);
-    if (loop_->cork_.add(header, payload, loop_->is_received(payload))) return;
-  }
-  iovec pieces[] = {{const_cast<uint8_t*>(header.data()), header.size()},
-                    {const_cast<uint8_t*>(payload.data()), payload.size()}};
-  write({pieces, payload.empty() ? 1u : 2u});
-  if (loop_->corked_ != this && unsent()) loop_->set_interest(*this, wanted_events());
-}
-
-// Queues what does not go at once. Only while the queue is empty.
-void Connection::write(std::span<const iovec> pieces) {
-  IoResult result = transport_->write(pieces);
-  if (result.kind == IoResult::failed) return write_failed();
-  size_t taken = result.kind == IoResult::done ? result.size : 0;
-  for (const iovec& piece : pieces) {
-    Bytes bytes(static_cast<const uint8_t*>(piece.iov_base), piece.iov_len);
-    size_t skip = std::min(taken, bytes.size());
-    taken -= skip;
-    if (skip == bytes.size()) continue;
-    enqueue(bytes.subspan(skip));
-  }
-}
-
-void Connection::enqueue(Bytes bytes) {
-  if (broken_) return;
-  try {
-    if (!queue_) queue_ = std::make_unique<SendQueue>();
-    queue_->append(bytes);
-  } catch (const std::bad_alloc&) {
-    write_failed();
-  }
-}
-
-// The connection ends outside of whatever called.
-void Connection::write_failed() {
-  broken_ = true;
-  loop_->read_again(*this);
-}
-
-void Connection::write_unsent() {
-  while (size_t before = unsent()) {
-    IoResult result = transport_->write(queue_ ? queue_->front() : std::span<const iovec>());
-    if (result.kind == IoResult::failed) broken_ = true;
-    if (result.kind != IoResult::done) return;
-    if (queue_) queue_->pop(result.size);
-    if (queue_ && queue_->empty()) queue_.reset();
-    size_t after = unsent();
-    if (after < before) progress_ += uint32_t(before - after);
-    bool ending = phase_ == Phase::closing || phase_ == Phase::flushing;
-    if (ending && (progress_ >= kProgress || !after)) set_deadline(kCloseTimeout_ms);
-  }
+  shown_backlog_ = nullptr;
+  if (!timers_) return;
+  for (auto& timer : timers_->all) loop_->timers_.cancel(timer);
+  loop_->release_timers(kTimers);
+  timers_.reset();
 }
 
 // --- From phase to phase ---
@@ -257,12 +244,14 @@ void Connection::write_unsent() {
 // for.
 void Connection::settle() {
   if (phase_ == Phase::gone) return;
+  if (owes_drained_ && !backlog()) tell_drained();
   if (broken_) return go();
   if (phase_ == Phase::flushing && !unsent()) {
     if (!transport_->finish_writing() || client_ended_) return go();
     phase_ = Phase::lingering;
     set_deadline(kLingerTimeout_ms);
   }
+  if (shown_backlog_) *shown_backlog_ = backlog();
   uint32_t wanted = wanted_events();
   if (holds_bytes_ && (wanted & EPOLLIN)) {
     holds_bytes_ = false;
@@ -280,6 +269,11 @@ void Connection::go() {
   loop_->unlink(*this);
 }
 
+void Connection::tell_drained() {
+  owes_drained_ = false;
+  if (told_open_ && session_.may_send() && !broken_) corked([&] { endpoint_.on_drained(*this); });
+}
+
 void Connection::set_deadline(uint64_t in_ms) {
   uint64_t due_ms = monotonic_ms() + in_ms;
   if (loop_->stopping_) due_ms = std::min(due_ms, loop_->stop_deadline_ms_);
@@ -288,8 +282,14 @@ void Connection::set_deadline(uint64_t in_ms) {
 }
 
 uint32_t Connection::wanted_events() const {
-  bool reads = !client_ended_ && (phase_ >= Phase::flushing || unsent() <= kHighWater);
-  return (reads ? uint32_t(EPOLLIN) : 0) | (unsent() ? uint32_t(EPOLLOUT) : 0);
+  return (reads() ? uint32_t(EPOLLIN) : 0) | (unsent() ? uint32_t(EPOLLOUT) : 0);
+}
+
+// Whoever ends must hear of the client's end.
+bool Connection::reads() const {
+  if (client_ended_ || broken_) return false;
+  if (phase_ >= Phase::flushing) return true;
+  return backlog() <= kHighWater && (phase_ != Phase::open || !paused_by_);
 }
 
 }  // namespace mws

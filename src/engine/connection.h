@@ -6,7 +6,9 @@
 // session has ended, its last bytes have not left), then lingering (the client has been told that
 // no more comes, its own end is awaited), then gone. Each step has a deadline.
 #pragma once
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -26,8 +28,17 @@ class Loop;
 class Endpoint {
  public:
   virtual void on_open(Connection& connection) noexcept = 0;
-  // The payload lives until the call returns.
+  // The payload lives until the call returns; so it does in the next three.
   virtual void on_message(Connection& connection, Opcode type, Bytes payload) noexcept = 0;
+  // Instead of on_message where the session's settings say that messages stream.
+  virtual void on_piece(Connection&, Opcode, Bytes, bool /*first*/, bool /*last*/) noexcept {}
+  virtual void on_ping(Connection&, Bytes) noexcept {}
+  virtual void on_pong(Connection&, Bytes) noexcept {}
+  // Something had to wait to be sent, and nothing does any more.
+  virtual void on_drained(Connection&) noexcept {}
+  virtual void on_timer(Connection&, uint32_t /*id*/) noexcept {}
+  // What was done for this connection in a row kept the loop, and all others on it, for so long.
+  virtual void on_slow(Connection&, uint64_t /*ms*/) noexcept {}
   // The client broke a rule of the protocol and was told so; on_close follows.
   virtual void on_rule_broken(Connection&, Rule) noexcept {}
   // Clean: the closing handshake was completed; code and reason are the client's. Otherwise
@@ -39,7 +50,7 @@ class Endpoint {
   ~Endpoint() = default;
 };
 
-// What an endpoint keeps with a connection; destroyed with it, on the loop's thread.
+// What an endpoint keeps with a connection, which lets go of it at its own end.
 class Attachment {
  public:
   virtual ~Attachment() = default;
@@ -64,32 +75,65 @@ class Connection final : private Session::Host, private Timer {
   // A client that reads as much of what waits gets kCloseTimeout_ms anew.
   static constexpr size_t kProgress = 16 * 1024;  // bytes
 
-  Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint, uint64_t max_message_bytes,
-             std::unique_ptr<Attachment> attachment, const DeflateParameters& deflate = {});
+  static constexpr size_t kTimers = 8;
+
+  Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint,
+             const SessionSettings& settings, std::shared_ptr<Attachment> attachment);
   ~Connection();
 
   // may_compress: where the client has agreed to it and it is worth it.
   SendResult send(Opcode type, Bytes payload, bool may_compress = true);
-  SendResult send(const PreparedMessage& message);
+  // By reference where the payload is long.
+  SendResult send(const std::shared_ptr<const PreparedMessage>& message);
+  // See Session::send_fragment. Messages that are sent before the last one went out wait for it.
+  SendResult send_fragment(Opcode type, Bytes payload, bool last);
+  // At most kMaxControlPayload bytes.
+  SendResult ping(Bytes payload);
+  SendResult pong(Bytes payload);
   // Starts the closing handshake; on_close follows. See Session::close for what is allowed.
   bool close(uint16_t code, std::string_view reason);
+  // Ends the connection as if it had broken; on_close follows, from outside of this call.
+  void abort();
   // Bytes that were sent but that the kernel did not take yet.
   size_t buffered_amount() const;
+  // Keeps their number there, for other threads, from now until on_close.
+  void show_backlog(std::atomic<size_t>& there) { shown_backlog_ = &there; }
+  // on_drained will be called if nothing waits when this work is done, or once that is so.
+  void owe_drained() { owes_drained_ = true; }
+
+  // Who has a reason not to read this client while it is open. What has been read already waits.
+  enum Pauser : uint8_t { by_endpoint = 1, by_host = 2 };
+  void pause(Pauser pauser) { paused_by_ |= pauser; }
+  void resume(Pauser pauser) { paused_by_ &= uint8_t(~pauser); }
+
+  // Calls on_timer, once, instead of what was set for this id before; ids are below kTimers. After
+  // on_close nothing happens. Throws std::bad_alloc.
+  void set_timer(uint32_t id, uint64_t in_ms);
+  void cancel_timer(uint32_t id);
+
+  // Work for this connection that none of its events brought: what it sends leaves in one write,
+  // and what it changes takes effect.
+  void run(const std::function<void()>& work);
+
   Attachment* attachment() const { return attachment_.get(); }
   Loop& loop() const { return *loop_; }
 
  private:
   friend class Loop;
+  struct EndpointTimers;
   enum class Phase : uint8_t { open, closing, flushing, lingering, gone };
 
   // From the loop.
   void loop_start(Loop& loop, MutableBytes early);
   void loop_events(uint32_t events);
+  void loop_timer(uint32_t id);
   void loop_drain(uint16_t code);
   void loop_stop(uint16_t code);
 
   template <class Send>
   SendResult guarded_send(Send send);
+  bool send_later(std::shared_ptr<const PreparedMessage> message);
+  void send_waiting();
   void read_some();
   void take(MutableBytes received);
   void close_if_drained();
@@ -97,11 +141,17 @@ class Connection final : private Session::Host, private Timer {
   template <class Work>
   void corked(Work work);
   void flush_cork();
-  void write(std::span<const iovec> pieces);
-  void enqueue(Bytes bytes);
+  // What the bytes belong to, where they may be referred to for longer than the call.
+  using Owner = std::shared_ptr<const PreparedMessage>;
+  void write_or_queue(Bytes header, Bytes payload, const Owner& owner = {});
+  void write(std::span<const iovec> pieces, const Owner& owner = {});
+  void enqueue(Bytes bytes, const Owner& owner = {});
   void write_failed();
   void write_unsent();
-  size_t unsent() const;
+  size_t unsent() const { return (queue_ ? queue_->size() : 0) + transport_->unsent(); }
+  size_t backlog() const { return unsent() + waiting_bytes_; }
+  bool reads() const;
+  void tell_drained();
   void settle();
   void tell_closed(uint16_t code, std::string_view reason, bool clean);
   void go();
@@ -109,7 +159,12 @@ class Connection final : private Session::Host, private Timer {
   uint32_t wanted_events() const;
 
   void on_message(Opcode type, MutableBytes payload) override;
+  void on_piece(Opcode type, MutableBytes piece, bool first, bool last) override;
+  void on_ping(Bytes payload) override;
+  void on_pong(Bytes payload) override;
+  void interrupt_if_paused();
   void transmit(Bytes header, Bytes payload) override;
+  void transmit_lasting(Bytes header, Bytes payload) override;
   void on_end(uint16_t code, std::string_view reason, bool clean, Rule broken) override;
   DeflateShare& deflate_share() override;
   void on_due() override;
@@ -117,22 +172,31 @@ class Connection final : private Session::Host, private Timer {
   Session session_;
   std::unique_ptr<Transport> transport_;
   Endpoint& endpoint_;
-  std::unique_ptr<Attachment> attachment_;
+  std::shared_ptr<Attachment> attachment_;
   Loop* loop_ = nullptr;
-  std::unique_ptr<SendQueue> queue_;  // only while it holds something
-  std::vector<uint8_t> held_;         // read, and not yet taken by the session
-  Connection* next_ = nullptr;        // in the loop's list
+  std::unique_ptr<SendQueue> queue_;        // only while it holds something
+  std::unique_ptr<EndpointTimers> timers_;  // from the first that is set on
+  // Messages that were sent while another went out in fragments.
+  std::unique_ptr<std::vector<std::shared_ptr<const PreparedMessage>>> waiting_;
+  size_t waiting_bytes_ = 0;
+  std::vector<uint8_t> held_;  // read, and not yet taken by the session but for held_taken_ bytes
+  uint32_t held_taken_ = 0;
+  std::atomic<size_t>* shown_backlog_ = nullptr;
+  const std::shared_ptr<const PreparedMessage>* sent_message_ = nullptr;  // while it is sent
+  Connection* next_ = nullptr;                                            // in the loop's list
   Connection* previous_ = nullptr;
   Connection* next_to_read_ = nullptr;  // in its list of those to read before it waits
   uint32_t interest_ = 0;               // what epoll was told
   uint32_t progress_ = 0;               // bytes written since the deadline was set
   uint16_t drain_code_ = 0;             // to close with when no message is arriving
   Phase phase_ = Phase::open;
+  uint8_t paused_by_ = 0;      // Pausers
   bool told_open_ = false;     // on_open was called, on_close not yet
   bool broken_ = false;        // a write or an allocation failed
   bool client_ended_ = false;  // its end of stream was read
   bool holds_bytes_ = false;   // reading paused while the transport or held_ may hold bytes
   bool reads_again_ = false;   // is in that list
+  bool owes_drained_ = false;  // something had to wait since on_drained was called
 };
 
 }  // namespace mws

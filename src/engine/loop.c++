@@ -52,6 +52,7 @@ Loop::~Loop() {
 }
 
 void Loop::run() {
+  serves_many_ = true;
   // Mail that was posted before the quit is delivered: it may bring a connection.
   while (!quit_asked_ || first_ || has_mail()) turn();
 }
@@ -64,6 +65,7 @@ void Loop::run_while_connected() {
 void Loop::turn() {
   epoll_event events[512];
   int count = epoll_wait(epoll_, events, 512, wait_ms());
+  noted_ms_ = coarse_ms();
   for (int i = 0; i < count; i++) {
     void* tag = events[i].data.ptr;
     if (tag == &wakeup_tag) deliver_mail();
@@ -207,7 +209,7 @@ void Loop::Drain::on_due() {
 // --- Connections ---
 
 void Loop::start(std::unique_ptr<Connection> connection, MutableBytes early) {
-  timers_.make_room_for(connections_ + 2);  // and the drain's
+  reserve_timers(1);
   connections_++;
   Connection& started = *connection.release();  // the list owns it
   started.loop_start(*this, early);
@@ -225,6 +227,7 @@ void Loop::unlink(Connection& connection) {
   (connection.previous_ ? connection.previous_->next_ : first_) = connection.next_;
   if (connection.next_) connection.next_->previous_ = connection.previous_;
   connections_--;
+  release_timers(1);
   if (drain_.next == &connection) drain_.next = connection.next_;
   if (connection.reads_again_) {
     Connection** at = &read_again_;
@@ -242,6 +245,19 @@ void Loop::bury() {
     std::unique_ptr<Connection> dead(graveyard_);
     graveyard_ = dead->next_;
   }
+}
+
+void Loop::reserve_timers(size_t timers) {
+  timers_.make_room_for(timers_reserved_ + timers);
+  timers_reserved_ += timers;
+}
+
+// Tells who kept the loop for too long. On a loop of its own a connection keeps nobody else.
+void Loop::note_time(Connection& connection) {
+  if (!serves_many_) return;
+  uint64_t now_ms = coarse_ms();
+  if (now_ms - noted_ms_ > kSlow_ms) connection.endpoint_.on_slow(connection, now_ms - noted_ms_);
+  noted_ms_ = now_ms;
 }
 
 bool Loop::watch(Connection& connection, uint32_t events) {

@@ -21,6 +21,8 @@ namespace mws {
 class Loop {
  public:
   static constexpr size_t kReceiveBytes = 512 * 1024;
+  // What is done for one connection in a row should not take longer: the others wait.
+  static constexpr uint64_t kSlow_ms = 100;
 
   // Throws std::system_error when the system has no descriptors left.
   explicit Loop(size_t receive_bytes = kReceiveBytes);
@@ -84,6 +86,9 @@ class Loop {
   // From connections.
   void link(Connection& connection);
   void unlink(Connection& connection);  // destroyed at the end of the turn
+  void reserve_timers(size_t timers);   // throws std::bad_alloc
+  void release_timers(size_t timers) { timers_reserved_ -= timers; }
+  void note_time(Connection& connection);
   bool watch(Connection& connection, uint32_t events);
   void set_interest(Connection& connection, uint32_t events);
   void read_again(Connection& connection);
@@ -104,6 +109,9 @@ class Loop {
   Connection* graveyard_ = nullptr;   // those that are gone, until the turn ends
   Connection* read_again_ = nullptr;  // those to read before the loop waits, a list of its own
   size_t connections_ = 0;
+  size_t timers_reserved_ = 1;  // the drain's
+  uint64_t noted_ms_ = 0;       // coarse: when the work for one connection ended
+  bool serves_many_ = false;
   int epoll_ = -1, wakeup_ = -1;
   bool stopping_ = false;
   uint64_t stop_deadline_ms_ = 0;  // while stopping

@@ -1,28 +1,50 @@
 #include "src/handler/handler.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <exception>
+#include <string>
+#include <vector>
 
+#include "src/handler/peer.h"
 #include "src/protocol/close_code.h"
 
 namespace mws {
 
+thread_local constinit CurrentCall current_call;
+
 namespace {
-ws_connection* abi(Connection& connection) { return reinterpret_cast<ws_connection*>(&connection); }
+
 ws_request* abi(HandshakeRequest& request) { return reinterpret_cast<ws_request*>(&request); }
+
+ws_connection& peer_of(Connection& connection) {
+  return static_cast<ws_connection&>(*connection.attachment());
+}
+
 }  // namespace
 
-Handler::Handler(std::shared_ptr<Library> library, ws_config config)
-    : library_(std::move(library)), table_(library_->table()), config_(std::move(config)) {}
+Handler::Handler(std::shared_ptr<Library> library, Settings settings)
+    : library_(std::move(library)),
+      table_(library_->table()),
+      config_{std::move(settings.params)},
+      location_(std::move(settings.location)) {
+  library_->add_location(location_);
+  int workers = settings.workers;
+  if (workers < 0) workers = table_.flags & WS_BLOCKING ? int(kDefaultWorkers) : 0;
+  if (workers) workers_ = std::make_unique<Workers>(unsigned(workers));
+}
 
 Handler::~Handler() {
+  workers_.reset();
   if (configured_ && table_.shutdown) guarded("shutdown", [&] { table_.shutdown(state_); });
 }
 
 Result<std::unique_ptr<Handler>> Handler::configure(std::shared_ptr<Library> library,
-                                                    std::map<std::string, std::string> params) {
-  std::unique_ptr<Handler> handler(new Handler(std::move(library), {std::move(params)}));
+                                                    Settings settings) {
+  if (!settings.workers && library->table().flags & WS_BLOCKING)
+    return Failure{library->path() +
+                   ": says that it blocks, so WebSocketWorkers must be 1 or more for it"};
+  std::unique_ptr<Handler> handler(new Handler(std::move(library), std::move(settings)));
   if (!handler->table_.configure) {
     handler->configured_ = true;
     return handler;
@@ -45,34 +67,102 @@ int Handler::handshake(HandshakeRequest& request) noexcept {
   int status = 500;
   if (!guarded("handshake", [&] { status = table_.handshake(state_, abi(request)); })) return 500;
   if (status == 0 && request.forged) {
-    library_->log(LogLevel::error,
-                  "handshake chose a subprotocol with a line break or another control character");
+    log(LogLevel::error,
+        "handshake chose a subprotocol with a line break or another control character");
     return 500;
   }
-  if (status == 0 || (status >= 400 && status <= 599)) return status;
-  library_->log(LogLevel::error, "handshake returned " + std::to_string(status) +
-                                     ", which is neither 0 nor a status from 400 to 599");
+  if (status == 0 || (status >= 300 && status <= 599)) return status;
+  log(LogLevel::error, "handshake returned " + std::to_string(status) +
+                           ", which is neither 0 nor a status from 300 to 599");
   return 500;
 }
 
-std::unique_ptr<Attachment> Handler::attach(const HandshakeRequest& request) const {
-  return std::make_unique<HandlerAttachment>(request, table_.keep_headers);
+std::shared_ptr<Attachment> Handler::attach(const HandshakeRequest& request) {
+  auto peer = std::make_shared<ws_connection>(*this, request, table_.keep_headers);
+  if (workers_) workers_->start();
+  return peer;
 }
 
+// --- Events ---
+
 void Handler::on_open(Connection& connection) noexcept {
-  if (table_.open) guarded("open", connection, [&] { table_.open(state_, abi(connection)); });
+  ws_connection& peer = peer_of(connection);
+  peer.connection = &connection;
+  if (workers_) {
+    try {
+      peer.remote = Remote::make(peer, connection);
+      std::weak_ptr<Remote> remote = peer.remote;
+      peer.strand = std::make_shared<Strand>(*workers_, [remote] {
+        if (auto there = remote.lock())
+          there->any_thread_post([](Connection& c) { c.resume(Connection::by_host); });
+      });
+    } catch (const std::exception&) {
+      connection.abort();
+    }
+  }
+  if (table_.open)
+    dispatch("open", connection, Strand::Kind::notice, {},
+             [this](ws_connection& to, Bytes) { table_.open(state_, &to); });
 }
 
 void Handler::on_message(Connection& connection, Opcode type, Bytes payload) noexcept {
-  guarded("message", connection, [&] {
-    table_.message(state_, abi(connection), ws_type(type), payload.data(), payload.size());
+  dispatch("message", connection, Strand::Kind::input, payload,
+           [this, type](ws_connection& to, Bytes data) {
+             table_.message(state_, &to, ws_type(type), data.data(), data.size());
+           });
+}
+
+void Handler::on_piece(Connection& connection, Opcode type, Bytes piece, bool first,
+                       bool last) noexcept {
+  uint32_t flags = (first ? WS_FIRST : 0) | (last ? WS_LAST : 0);
+  dispatch("fragment", connection, Strand::Kind::input, piece,
+           [this, type, flags](ws_connection& to, Bytes data) {
+             table_.fragment(state_, &to, ws_type(type), data.data(), data.size(), flags);
+           });
+}
+
+void Handler::on_ping(Connection& connection, Bytes payload) noexcept {
+  if (!table_.ping) return;
+  dispatch("ping", connection, Strand::Kind::input, payload, [this](ws_connection& to, Bytes data) {
+    table_.ping(state_, &to, data.data(), data.size());
   });
+}
+
+void Handler::on_pong(Connection& connection, Bytes payload) noexcept {
+  if (!table_.pong) return;
+  dispatch("pong", connection, Strand::Kind::input, payload, [this](ws_connection& to, Bytes data) {
+    table_.pong(state_, &to, data.data(), data.size());
+  });
+}
+
+void Handler::on_drained(Connection& connection) noexcept {
+  if (!table_.drained) return;
+  dispatch("drained", connection, Strand::Kind::notice, {},
+           [this](ws_connection& to, Bytes) { table_.drained(state_, &to); });
+}
+
+void Handler::on_timer(Connection& connection, uint32_t id) noexcept {
+  if (!table_.timer) return;
+  dispatch("timer", connection, Strand::Kind::notice, {},
+           [this, id](ws_connection& to, Bytes) { table_.timer(state_, &to, id); });
+}
+
+void Handler::on_close(Connection& connection, uint16_t code, std::string_view reason,
+                       bool clean) noexcept {
+  ws_connection& peer = peer_of(connection);
+  if (peer.remote) peer.remote->gone();
+  if (table_.close)
+    dispatch("close", connection, Strand::Kind::end, bytes_of(reason),
+             [this, code, clean](ws_connection& to, Bytes why) {
+               std::string_view text = text_of(why);
+               table_.close(state_, &to, code, text.data(), text.size(), clean);
+             });
+  peer.connection = nullptr;
 }
 
 void Handler::on_rule_broken(Connection& connection, Rule rule) noexcept {
   const RuleText& text = describe(rule);
-  ws_text client =
-      static_cast<HandlerAttachment*>(connection.attachment())->fact(WS_REMOTE_ADDRESS);
+  ws_text client = peer_of(connection).facts.fact(WS_REMOTE_ADDRESS);
   char line[256];
   snprintf(line, sizeof line, "client %s closed with %u: %s (RFC %d section %s)",
            client.data ? client.data : "unknown", unsigned(text.close_code), text.message, text.rfc,
@@ -80,31 +170,71 @@ void Handler::on_rule_broken(Connection& connection, Rule rule) noexcept {
   library_->log(LogLevel::info, line);
 }
 
-void Handler::on_close(Connection& connection, uint16_t code, std::string_view reason,
-                       bool clean) noexcept {
-  if (!table_.close) return;
-  guarded("close", connection, [&] {
-    table_.close(state_, abi(connection), code, reason.data(), reason.size(), clean);
-  });
+void Handler::on_slow(Connection&, uint64_t ms) noexcept {
+  std::string left_out;
+  if (workers_ || !slow_limit_.allows(left_out)) return;
+  log(LogLevel::warning,
+      "held up its event loop, and all other connections there, for " + std::to_string(ms) +
+          " ms; what blocks belongs on workers: WS_BLOCKING, or WebSocketWorkers" + left_out);
 }
 
-// Runs a callback. False, and a line in the log, if an exception left it.
+// --- Calls ---
+
+// Runs a callback on the loop, or has a worker run it, which needs a copy of the payload.
 template <class Call>
-bool Handler::guarded(const char* callback, Call call) noexcept {
+void Handler::dispatch(const char* callback, Connection& connection, Strand::Kind kind,
+                       Bytes payload, Call made) noexcept {
+  ws_connection& peer = peer_of(connection);
+  if (!workers_) return call(callback, peer, true, [&] { made(peer, payload); });
+  if (!peer.strand) return;  // there was no memory for it
   try {
-    call();
+    auto event = [this, callback, made, held = peer.shared_from_this(),
+                  copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
+      call(callback, *held, false, [&] { made(*held, copy); });
+    };
+    if (!peer.strand->add(kind, payload.size(), std::move(event)))
+      connection.pause(Connection::by_host);
+  } catch (const std::bad_alloc&) {
+    connection.abort();
+  }
+}
+
+void Handler::run_posted(ws_connection& peer, bool on_loop,
+                         const std::function<void(ws_connection&)>& posted) noexcept {
+  call("a posted call", peer, on_loop, [&] { posted(peer); });
+}
+
+// Marks the thread as being in a callback of the connection, which an exception closes.
+template <class Call>
+void Handler::call(const char* callback, ws_connection& peer, bool on_loop, Call made) noexcept {
+  CurrentCall outer = std::exchange(current_call, {&peer, on_loop});
+  bool fine = guarded(callback, made);
+  current_call = outer;
+  if (fine) return;
+  if (on_loop) peer.connection->close(kCloseInternalError, "");
+  else peer.remote->any_thread_close(kCloseInternalError, "");
+}
+
+// False, and a line in the log, if an exception left it.
+template <class Call>
+bool Handler::guarded(const char* callback, Call made) noexcept {
+  try {
+    made();
     return true;
   } catch (const std::exception& error) {
-    library_->log(LogLevel::error, std::string("exception left ") + callback + ": " + error.what());
+    log(LogLevel::error, std::string("exception left ") + callback + ": " + error.what());
   } catch (...) {
-    library_->log(LogLevel::error, std::string("exception left ") + callback);
+    log(LogLevel::error, std::string("exception left ") + callback);
   }
   return false;
 }
 
-template <class Call>
-void Handler::guarded(const char* callback, Connection& connection, Call call) noexcept {
-  if (!guarded(callback, call)) connection.close(kCloseInternalError, "");
+void Handler::log(LogLevel level, const std::string& line) const noexcept {
+  library_->log(level, location_.empty() ? line : location_ + ": " + line);
+}
+
+void Handler::log_mistake(const char* function, const char* what) const noexcept {
+  library_->log_mistake(location_, function, what);
 }
 
 }  // namespace mws

@@ -1,13 +1,15 @@
 // A handler configured for a location: calls its callbacks, lets no exception through, and is the
-// endpoint of its connections.
+// endpoint of its connections. Callbacks run on the loop, or on workers of the handler's own.
 #pragma once
 #include <map>
 #include <memory>
 #include <string>
 
+#include "src/base/log_limit.h"
 #include "src/engine/connection.h"
 #include "src/handler/library.h"
 #include "src/handler/request.h"
+#include "src/handler/workers.h"
 
 struct ws_config {
   std::map<std::string, std::string> params;
@@ -15,35 +17,70 @@ struct ws_config {
 
 namespace mws {
 
+constexpr unsigned kDefaultWorkers = 16;
+
 class Handler final : public Endpoint {
  public:
+  struct Settings {
+    std::map<std::string, std::string> params = {};
+    std::string location = {};  // for the log
+    int workers = -1;  // threads; 0: none, callbacks run on the loop; -1: as the handler wants
+  };
   static Result<std::unique_ptr<Handler>> configure(std::shared_ptr<Library> library,
-                                                    std::map<std::string, std::string> params);
+                                                    Settings settings);
   ~Handler();  // calls shutdown
 
-  // 0, with request.facts[WS_SUBPROTOCOL] set if the handler chose one, or the HTTP status to
-  // reject with. Several threads at a time; may block.
+  // 0, with the facts set that the handler chose, or the HTTP status to reject with. Several
+  // threads at a time; may block.
   int handshake(HandshakeRequest& request) noexcept;
-  std::unique_ptr<Attachment> attach(const HandshakeRequest& request) const;
+  // For the connection that comes of it. Throws std::system_error where there is no room for a
+  // thread that it needs.
+  std::shared_ptr<Attachment> attach(const HandshakeRequest& request);
+  // Messages come in pieces.
+  bool streams() const { return table_.fragment; }
+  // At the end of the process, when all connections are gone: waits for callbacks that still run.
+  // False if that takes longer.
+  bool finish(uint64_t within_ms) { return !workers_ || workers_->finish(within_ms); }
 
   void on_open(Connection& connection) noexcept override;
   void on_message(Connection& connection, Opcode type, Bytes payload) noexcept override;
+  void on_piece(Connection& connection, Opcode type, Bytes piece, bool first,
+                bool last) noexcept override;
+  void on_ping(Connection& connection, Bytes payload) noexcept override;
+  void on_pong(Connection& connection, Bytes payload) noexcept override;
+  void on_drained(Connection& connection) noexcept override;
+  void on_timer(Connection& connection, uint32_t id) noexcept override;
+  void on_slow(Connection& connection, uint64_t ms) noexcept override;       // logs it
   void on_rule_broken(Connection& connection, Rule rule) noexcept override;  // logs it
   void on_close(Connection& connection, uint16_t code, std::string_view reason,
                 bool clean) noexcept override;
 
+  // Runs what a handler has posted, as a callback of the connection, on the thread for those.
+  void run_posted(ws_connection& peer, bool on_loop,
+                  const std::function<void(ws_connection&)>& posted) noexcept;
+
+  // A handler's mistake that a function of the host found. Any thread.
+  void log_mistake(const char* function, const char* what) const noexcept;
+
  private:
-  Handler(std::shared_ptr<Library> library, ws_config config);
+  Handler(std::shared_ptr<Library> library, Settings settings);
+  void log(LogLevel level, const std::string& line) const noexcept;
   template <class Call>
   bool guarded(const char* callback, Call call) noexcept;
   template <class Call>
-  void guarded(const char* callback, Connection& connection, Call call) noexcept;
+  void call(const char* callback, ws_connection& peer, bool on_loop, Call call) noexcept;
+  template <class Call>
+  void dispatch(const char* callback, Connection& connection, Strand::Kind kind, Bytes payload,
+                Call call) noexcept;
 
   std::shared_ptr<Library> library_;
   const ws_handler& table_;
   ws_config config_;
+  const std::string location_;
   void* state_ = nullptr;
   bool configured_ = false;
+  std::unique_ptr<Workers> workers_;
+  LogLimit slow_limit_{1, 10'000};
 };
 
 }  // namespace mws

@@ -2,29 +2,34 @@
 
 #include <algorithm>
 
-#include "src/engine/connection.h"
-#include "src/engine/loop.h"
 #include "src/handler/handler.h"
-#include "src/handler/request.h"
-#include "src/protocol/close_code.h"
-#include "src/protocol/utf8.h"
+#include "src/handler/host_support.h"
+#include "src/handler/library.h"
 
 namespace mws {
 
+// --- Mistakes ---
+
+ws_result mistake(const ws_connection* peer, const void* caller, const char* function,
+                  const char* what, ws_result result) noexcept {
+  if (peer) peer->handler.log_mistake(function, what);
+  else if (auto library = Library::of_code(caller)) library->log_mistake("", function, what);
+  return result;
+}
+
+ws_connection* in_callback_of(const ws_connection* connection, const void* caller,
+                              const char* function) noexcept {
+  if (connection && connection == current_call.peer) return const_cast<ws_connection*>(connection);
+  const char* what = !connection ? "NULL is no connection"
+                                 : "not in a callback of this connection: on another thread, or "
+                                   "after its close; for these there are handles";
+  mistake(nullptr, caller, function, what, WS_WRONG_THREAD);
+  return nullptr;
+}
+
 namespace {
 
-Connection* connection_of(const ws_connection* connection) {
-  return reinterpret_cast<Connection*>(const_cast<ws_connection*>(connection));
-}
-
-HandlerAttachment* attachment_of(const ws_connection* connection) {
-  if (!connection) return nullptr;
-  return static_cast<HandlerAttachment*>(connection_of(connection)->attachment());
-}
-
-const HandshakeRequest* request_of(const ws_request* request) {
-  return reinterpret_cast<const HandshakeRequest*>(request);
-}
+// --- configure ---
 
 const char* param(const ws_config* config, const char* key) noexcept {
   if (!config || !key) return nullptr;
@@ -32,9 +37,18 @@ const char* param(const ws_config* config, const char* key) noexcept {
   return found == config->params.end() ? nullptr : found->second.c_str();
 }
 
+// --- handshake ---
+
+const HandshakeRequest* request_of(const ws_request* request) {
+  return reinterpret_cast<const HandshakeRequest*>(request);
+}
+
+HandshakeRequest* request_of(ws_request* request) {
+  return reinterpret_cast<HandshakeRequest*>(request);
+}
+
 ws_text request_fact(const ws_request* request, ws_fact fact) noexcept {
-  if (!request || size_t(fact) >= kFacts) return {};
-  return request_of(request)->facts[fact];
+  return request ? request_of(request)->facts.get(fact) : ws_text{};
 }
 
 ws_text request_header(const ws_request* request, const char* name) noexcept {
@@ -47,67 +61,73 @@ ws_text request_subprotocol(const ws_request* request, size_t index) noexcept {
   return {name.c_str(), name.size()};
 }
 
+ws_text request_cookie(const ws_request* request, const char* name) noexcept {
+  if (!request || !name) return {};
+  return or_nothing([&] { return request_of(request)->cookie(name); });
+}
+
+ws_text request_parameter(const ws_request* request, const char* name) noexcept {
+  if (!request || !name) return {};
+  return or_nothing([&] { return request_of(request)->parameter(name); });
+}
+
+void request_headers(const ws_request* request, void (*each)(void*, const char*, const char*),
+                     void* context) noexcept {
+  if (request && each) request_of(request)->each_header(each, context);
+}
+
 ws_result accept_subprotocol(ws_request* request, const char* subprotocol) noexcept {
-  if (!request || !subprotocol) return WS_INVALID;
-  auto& asked = *reinterpret_cast<HandshakeRequest*>(request);
+  if (!request || !subprotocol)
+    return mistake(nullptr, CALLER, "accept_subprotocol", "NULL", WS_INVALID);
+  HandshakeRequest& asked = *request_of(request);
   std::string_view name = subprotocol;
   asked.forged |=
       std::any_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127; });
   auto found = std::find(asked.subprotocols.begin(), asked.subprotocols.end(), subprotocol);
   if (found == asked.subprotocols.end()) return WS_INVALID;
-  asked.facts[WS_SUBPROTOCOL] = {found->c_str(), found->size()};
+  asked.facts.set(WS_SUBPROTOCOL, {found->c_str(), found->size()});
   return WS_OK;
 }
 
-ws_result send(ws_connection* connection, ws_type type, const void* data, size_t size,
-               uint32_t flags) noexcept {
-  if (!connection || (!data && size) || size > PTRDIFF_MAX) return WS_INVALID;
-  if (flags & ~WS_UNCOMPRESSED) return WS_INVALID;
-  if (type != WS_TEXT && type != WS_BINARY) return WS_INVALID;
-  Bytes payload(static_cast<const uint8_t*>(data), size);
-  Connection& to = *connection_of(connection);
-  // A text that goes back as it came has been checked on its way in.
-  if (type == WS_TEXT && !to.loop().is_current_message(Opcode::text, payload) && !is_utf8(payload))
-    return WS_INVALID;
-  switch (to.send(Opcode(type), payload, !(flags & WS_UNCOMPRESSED))) {
-    case SendResult::sent: return WS_OK;
-    case SendResult::queued: return WS_QUEUED;
-    case SendResult::high_water: return WS_HIGH_WATER;
-    case SendResult::closed: break;
-  }
-  return WS_CLOSED;
+ws_result add_header(ws_request* request, const char* name, const char* value) noexcept {
+  constexpr const char* kSelf = "add_header";
+  if (!request || !name || !value) return mistake(nullptr, CALLER, kSelf, "NULL", WS_INVALID);
+  if (!may_be_added(name, value))
+    return mistake(nullptr, CALLER, kSelf,
+                   "the name is no token or one of the server's own headers, or the value has a "
+                   "control character",
+                   WS_INVALID);
+  return or_no_memory([&] {
+    request_of(request)->response_headers.emplace_back(name, value);
+    return WS_OK;
+  });
 }
 
-ws_result close(ws_connection* connection, uint16_t code, const char* reason,
-                size_t reason_size) noexcept {
-  if (!connection || (!reason && reason_size) || reason_size > kMaxCloseReason) return WS_INVALID;
-  if (code ? !may_be_sent(code) : reason_size > 0) return WS_INVALID;
-  std::string_view text(reason_size ? reason : "", reason_size);
-  if (!is_utf8(bytes_of(text))) return WS_INVALID;
-  return connection_of(connection)->close(code ? code : kCloseNoCode, text) ? WS_OK : WS_CLOSED;
+ws_result set_body(ws_request* request, const char* content_type, const void* data,
+                   size_t size) noexcept {
+  constexpr const char* kSelf = "set_body";
+  if (!request || !content_type || !data_is_fine(data, size))
+    return mistake(nullptr, CALLER, kSelf, "NULL, or more bytes than there can be", WS_INVALID);
+  if (!may_be_added("Content-Type", content_type) || !*content_type)
+    return mistake(nullptr, CALLER, kSelf, "the content type is empty or has a control character",
+                   WS_INVALID);
+  return or_no_memory([&] {
+    HandshakeRequest& asked = *request_of(request);
+    std::string type = content_type, body(static_cast<const char*>(data), size);
+    asked.content_type.swap(type);
+    asked.body.swap(body);
+    return WS_OK;
+  });
 }
 
-size_t buffered_amount(const ws_connection* connection) noexcept {
-  return connection ? connection_of(connection)->buffered_amount() : 0;
-}
-
-ws_text fact(const ws_connection* connection, ws_fact fact) noexcept {
-  HandlerAttachment* attachment = attachment_of(connection);
-  return attachment ? attachment->fact(fact) : ws_text{};
-}
-
-ws_text header(const ws_connection* connection, const char* name) noexcept {
-  HandlerAttachment* attachment = attachment_of(connection);
-  return attachment ? attachment->header(name) : ws_text{};
-}
-
-void set_user_data(ws_connection* connection, void* data) noexcept {
-  if (HandlerAttachment* attachment = attachment_of(connection)) attachment->user_data = data;
-}
-
-void* user_data(const ws_connection* connection) noexcept {
-  HandlerAttachment* attachment = attachment_of(connection);
-  return attachment ? attachment->user_data : nullptr;
+ws_result set_note(ws_request* request, const void* data, size_t size) noexcept {
+  if (!request || (!data && size) || size > kMaxNote)
+    return mistake(nullptr, CALLER, "set_note", "NULL, or more than 64 KiB", WS_INVALID);
+  return or_no_memory([&] {
+    HandshakeRequest& asked = *request_of(request);
+    asked.facts.set(WS_NOTE, asked.keep(std::string(static_cast<const char*>(data), size)));
+    return WS_OK;
+  });
 }
 
 }  // namespace
@@ -120,14 +140,15 @@ ws_host host_functions() {
   host.request_fact = request_fact;
   host.request_header = request_header;
   host.request_subprotocol = request_subprotocol;
+  host.request_cookie = request_cookie;
+  host.request_parameter = request_parameter;
+  host.request_headers = request_headers;
   host.accept_subprotocol = accept_subprotocol;
-  host.send = send;
-  host.close = close;
-  host.buffered_amount = buffered_amount;
-  host.fact = fact;
-  host.header = header;
-  host.set_user_data = set_user_data;
-  host.user_data = user_data;
+  host.add_header = add_header;
+  host.set_body = set_body;
+  host.set_note = set_note;
+  add_connection_functions(host);
+  add_handle_functions(host);
   return host;
 }
 

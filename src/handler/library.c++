@@ -11,8 +11,15 @@
 namespace mws {
 
 namespace {
+
 std::vector<std::weak_ptr<Library>> in_use;
+
+const void* base_of(const void* code) {
+  Dl_info info;
+  return dladdr(code, &info) ? info.dli_fbase : nullptr;
 }
+
+}  // namespace
 
 Library::Library(std::string path, std::string symbol, LogSink& log)
     : host_{host_functions(), this}, path_(std::move(path)), symbol_(std::move(symbol)), log_(log) {
@@ -46,10 +53,15 @@ Result<std::shared_ptr<Library>> Library::load(const std::string& path, const st
     return Failure{path + ": speaks handler ABI " + std::to_string(given->abi) +
                    ", this server 1 to " + std::to_string(WS_ABI_VERSION) +
                    "; compile it against this server's headers"};
-  // Behind size and version come pointers only: one that the table holds in part is not there.
+  // Behind size and version all fields have the size of a pointer: one that the table holds in part
+  // is not there.
   size_t size = std::min<size_t>(given->size, sizeof(ws_handler));
   memcpy(&library->table_, given, size - size % sizeof(void*));
-  if (!library->table_.message) return Failure{path + ": has no message callback"};
+  if (library->table_.flags & ~uint64_t(WS_BLOCKING))
+    return Failure{path + ": has a flag that this server does not know"};
+  if (!library->table_.message && !library->table_.fragment)
+    return Failure{path + ": has neither a message nor a fragment callback"};
+  library->base_ = base_of(reinterpret_cast<const void*>(function));
   in_use.push_back(library);
   return library;
 }
@@ -60,6 +72,30 @@ void Library::log(LogLevel level, std::string_view line) const noexcept {
   } catch (...) {
     log_.write(level, "handler: no memory left to log");
   }
+}
+
+void Library::add_location(const std::string& location) {
+  if (!location.empty()) locations_ += (locations_.empty() ? "" : ", ") + location;
+}
+
+void Library::log_mistake(const std::string& location, const char* function,
+                          const char* what) noexcept {
+  try {
+    std::string left_out;
+    if (!mistakes_.allows(left_out)) return;
+    const std::string& where = location.empty() ? locations_ : location;
+    log(LogLevel::error, (where.empty() ? "" : where + ": ") + std::string(function) +
+                             "() refused: " + what + left_out);
+  } catch (const std::exception&) {
+    // No memory left to log.
+  }
+}
+
+std::shared_ptr<Library> Library::of_code(const void* address) {
+  const void* base = base_of(address);
+  for (const auto& each : in_use)
+    if (auto library = each.lock(); library && base && library->base_ == base) return library;
+  return nullptr;
 }
 
 void Library::log_from_handler(const ws_host* host, ws_level level, const char* line) noexcept {

@@ -5,6 +5,7 @@
 
 #include "mod_websocket/handler_abi.h"
 #include "src/base/log.h"
+#include "src/base/log_limit.h"
 #include "src/base/result.h"
 
 namespace mws {
@@ -27,6 +28,14 @@ class Library {
   const std::string& path() const { return path_; }
   void log(LogLevel level, std::string_view line) const noexcept;
 
+  // Of the handlers that use it, for the log.
+  void add_location(const std::string& location);
+  // A handler's mistake in calling a function of the host. Without a location, the mistake may be
+  // that of any that there are. Any thread.
+  void log_mistake(const std::string& location, const char* function, const char* what) noexcept;
+  // The one whose code is at the address, which may be none. Any thread, while none is loaded.
+  static std::shared_ptr<Library> of_code(const void* address);
+
  private:
   Library(std::string path, std::string symbol, LogSink& log);
   static void log_from_handler(const ws_host* host, ws_level level, const char* line) noexcept;
@@ -40,6 +49,9 @@ class Library {
   std::string path_, symbol_;
   LogSink& log_;
   void* object_ = nullptr;
+  const void* base_ = nullptr;  // of its code in memory
+  std::string locations_;
+  LogLimit mistakes_{20, 10'000};
 };
 
 }  // namespace mws

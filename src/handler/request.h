@@ -1,18 +1,38 @@
-// An opening handshake as a handler sees it, and what is kept of it for the connection.
+// An opening handshake as a handler sees it, what it answers, and what is kept for the connection.
 #pragma once
 #include <array>
+#include <deque>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "mod_websocket/handler_abi.h"
-#include "src/engine/connection.h"
 
 namespace mws {
 
-inline constexpr size_t kFacts = size_t(WS_EXTENSIONS) + 1;
+inline constexpr size_t kKeptFacts = size_t(WS_NOTE) + 1;
+inline constexpr size_t kMaxNote = 64 * 1024;  // bytes
+
+// The facts of a request, by ws_fact.
+class Facts {
+ public:
+  ws_text get(ws_fact fact) const {
+    size_t at = place(fact);
+    return at < all_.size() ? all_[at] : ws_text{};
+  }
+  void set(ws_fact fact, ws_text text) { all_[place(fact)] = text; }
+  void set(ws_fact fact, const char* text);  // nothing for nullptr
+
+ private:
+  static constexpr size_t kOfHandshake = size_t(WS_EXTENSIONS_OFFERED) - WS_METHOD + 1;
+  static size_t place(ws_fact fact) {
+    if (size_t(fact) < kKeptFacts) return size_t(fact);
+    return fact >= WS_METHOD ? kKeptFacts + (size_t(fact) - WS_METHOD) : SIZE_MAX;
+  }
+  std::array<ws_text, kKeptFacts + kOfHandshake> all_{};
+};
 
 // Filled in by who has read the request. All texts are followed by a zero byte and live as long as
 // the request.
@@ -21,23 +41,39 @@ class HandshakeRequest {
   virtual ~HandshakeRequest() = default;
   // A header's value, several lines joined by ", "; nothing if there is none.
   virtual ws_text header(const char* name) const noexcept = 0;
+  virtual void each_header(void (*each)(void* context, const char* name, const char* value),
+                           void* context) const = 0;
 
-  std::array<ws_text, kFacts> facts{};    // by ws_fact
+  // Nothing where there is none. Throw std::bad_alloc.
+  ws_text cookie(std::string_view name) const;
+  ws_text parameter(std::string_view name) const;
+  // A copy that lives as long as the request.
+  ws_text keep(std::string text) const;
+
+  Facts facts;
   std::vector<std::string> subprotocols;  // offered, in the client's order
+
+  // The handler's answer:
+  std::vector<std::pair<std::string, std::string>> response_headers;
+  std::string body, content_type;  // of a rejection; none while content_type is empty
   // The handler chose a subprotocol with a control character: it would have forged a header.
   bool forged = false;
+
+ private:
+  mutable std::deque<std::string> kept_;
 };
 
-// What a connection keeps for its handler: the facts, some headers, the handler's own pointer.
-class HandlerAttachment final : public Attachment {
+// Whether a handler may add such a line to the answer.
+bool may_be_added(std::string_view name, std::string_view value);
+
+// What a connection keeps of its request: the facts and some headers, in one piece of memory.
+class KeptFacts {
  public:
-  // keep_headers is the handler's list, NULL or ended by NULL; it outlives the connection.
-  HandlerAttachment(const HandshakeRequest& request, const char* const* keep_headers);
+  // keep_headers is the handler's list, NULL or ended by NULL; it outlives this.
+  KeptFacts(const HandshakeRequest& request, const char* const* keep_headers);
 
   ws_text fact(ws_fact fact) const;
   ws_text header(const char* name) const;
-
-  void* user_data = nullptr;
 
  private:
   static constexpr uint32_t kNothing = UINT32_MAX;

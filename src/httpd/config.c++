@@ -11,8 +11,10 @@
 #include <climits>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "src/base/clock.h"
 #include "src/httpd/log.h"
 
 namespace mws {
@@ -23,7 +25,9 @@ struct HandlerUse {
   std::string name, symbol, place;  // place: "FILE:LINE"
   server_rec* server;
   const LocationConfig* section;
-  bool whole_server;  // stands outside of any section
+  bool whole_server;                  // stands outside of any section
+  std::string location;               // of that section, for the log
+  std::optional<std::string> prefix;  // that every path has here, without a slash at its end
   std::map<server_rec*, Handler*> on_server;
 };
 
@@ -57,6 +61,19 @@ void needs_handler(const cmd_parms* cmd, void* config) {
     configuration->for_handlers.push_back({&section_of(config), cmd->cmd->name, place_of(cmd)});
 }
 
+// Of a <Location> that names a path and nothing like a pattern.
+std::optional<std::string> prefix_of(const cmd_parms* cmd) {
+  const ap_directive_t* section = cmd->directive->parent;
+  if (!cmd->path || !section || strcasecmp(section->directive, "<Location")) return std::nullopt;
+  const char* arguments = section->args;
+  while (apr_isspace(*arguments)) arguments++;
+  std::string path = cmd->path;
+  if (*arguments == '~' || path[0] != '/' || path.find_first_of("*?[") != path.npos)
+    return std::nullopt;
+  while (!path.empty() && path.back() == '/') path.pop_back();
+  return path;
+}
+
 const char* set_handler(cmd_parms* cmd, void* config, const char* name, const char* symbol) {
   LocationConfig& section = section_of(config);
   section.no_handler = !strcasecmp(name, "none");
@@ -69,6 +86,8 @@ const char* set_handler(cmd_parms* cmd, void* config, const char* name, const ch
   use->server = cmd->server;
   use->section = &section;
   use->whole_server = !cmd->path;
+  use->location = cmd->path ? cmd->path : "all of the server";
+  use->prefix = prefix_of(cmd);
   section.handler = use;
   configuration->uses.push_back(use);
   configuration->server.serves_websockets = true;
@@ -150,14 +169,7 @@ const char* set_compression(cmd_parms* cmd, void* config, int argc, char* const 
   return nullptr;
 }
 
-const char* set_detach(cmd_parms*, void* config, int on) {
-  section_of(config).detach = on;
-  return nullptr;
-}
-
-// A whole number for the whole server.
 const char* read_number(cmd_parms* cmd, const char* text, long lowest, long highest, int& number) {
-  if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
   char* end = nullptr;
   errno = 0;
   long read = strtol(text, &end, 10);
@@ -168,19 +180,37 @@ const char* read_number(cmd_parms* cmd, const char* text, long lowest, long high
   return nullptr;
 }
 
+const char* set_workers(cmd_parms* cmd, void* config, const char* text) {
+  int& workers = section_of(config).workers;
+  const char* error = read_number(cmd, text, 0, 1024, workers);
+  if (!error) needs_handler(cmd, config);
+  return error;
+}
+
+const char* set_detach(cmd_parms*, void* config, int on) {
+  section_of(config).detach = on;
+  return nullptr;
+}
+
+// A whole number for the whole server.
+const char* read_global(cmd_parms* cmd, const char* text, long lowest, long highest, int& number) {
+  if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
+  return read_number(cmd, text, lowest, highest, number);
+}
+
 const char* set_threads(cmd_parms* cmd, void*, const char* text) {
   int threads = 1;
-  const char* error = read_number(cmd, text, 1, 64, threads);
+  const char* error = read_global(cmd, text, 1, 64, threads);
   configuration->server.threads = unsigned(threads);
   return error;
 }
 
 const char* set_max_connections(cmd_parms* cmd, void*, const char* text) {
-  return read_number(cmd, text, 1, INT_MAX - 1, configuration->server.max_websockets);
+  return read_global(cmd, text, 1, INT_MAX - 1, configuration->server.max_websockets);
 }
 
 const char* set_max_resident(cmd_parms* cmd, void*, const char* text) {
-  return read_number(cmd, text, 0, INT_MAX - 1, configuration->server.max_resident);
+  return read_global(cmd, text, 0, INT_MAX - 1, configuration->server.max_resident);
 }
 
 const char* set_drain_timeout(cmd_parms* cmd, void*, const char* text) {
@@ -224,6 +254,7 @@ struct Loaded {
   HandlerUse* use;
   std::string file;
   std::map<std::string, std::string> params;
+  int workers;
   Handler* handler;
 };
 
@@ -236,16 +267,18 @@ bool load(HandlerUse& use, server_rec* s, apr_pool_t* ptemp, std::vector<Loaded>
         merge_location_config(ptemp, defaults, const_cast<LocationConfig*>(use.section)));
   std::string file = file_of(ptemp, use, merged);
   for (const Loaded& each : loaded)
-    if (each.use == &use && each.file == file && each.params == merged.params) {
+    if (each.use == &use && each.file == file && each.params == merged.params &&
+        each.workers == merged.workers) {
       use.on_server[s] = each.handler;
       return true;
     }
 
   std::string reason;
   if (auto library = Library::load(file, use.symbol, server_log())) {
-    if (auto handler = Handler::configure(*library, merged.params)) {
+    if (auto handler =
+            Handler::configure(*library, {merged.params, use.location, merged.workers})) {
       use.on_server[s] = handler->get();
-      loaded.push_back({&use, file, merged.params, handler->get()});
+      loaded.push_back({&use, file, merged.params, merged.workers, handler->get()});
       configuration->handlers.push_back(std::move(*handler));
       return true;
     } else {
@@ -287,6 +320,24 @@ Handler* handler_for(request_rec* r, const LocationConfig& location) {
   return found == location.handler->on_server.end() ? nullptr : found->second;
 }
 
+bool finish_handlers(uint64_t within_ms) {
+  uint64_t deadline_ms = monotonic_ms() + within_ms;
+  bool all = true;
+  for (auto& handler : configuration->handlers) {
+    uint64_t now_ms = monotonic_ms();
+    all &= handler->finish(deadline_ms - std::min(deadline_ms, now_ms));
+  }
+  return all;
+}
+
+const char* path_below(request_rec* r, const LocationConfig& location) {
+  if (!location.handler || !location.handler->prefix) return r->uri;
+  std::string_view prefix = *location.handler->prefix, path = r->uri;
+  bool is_below =
+      path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
+  return is_below ? r->uri + prefix.size() : r->uri;
+}
+
 void* create_location_config(apr_pool_t* pool, char*) { return pool_new<LocationConfig>(pool); }
 
 void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_config) {
@@ -301,6 +352,7 @@ void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_confi
   if (!add.max_message) merged->max_message = base.max_message;
   if (add.detach < 0) merged->detach = base.detach;
   if (!add.compression) merged->compression = base.compression;
+  if (add.workers < 0) merged->workers = base.workers;
   merged->params.insert(base.params.begin(), base.params.end());
   return merged;
 }
@@ -358,6 +410,10 @@ const command_rec kDirectives[] = {
                       "takeover=off min-size=256)"),
     AP_INIT_TAKE1("WebSocketThreads", setter(set_threads), nullptr, RSRC_CONF,
                   "event loops per child process, 1 to 64 (default 1)"),
+    AP_INIT_TAKE1("WebSocketWorkers", setter(set_workers), nullptr, kAnywhere,
+                  "threads per child process that run the handler's callbacks, which may then "
+                  "block, 1 to 1024; 0: the event loop runs them (default 0, for handlers that say "
+                  "that they block 16)"),
     AP_INIT_FLAG("WebSocketDetach", setter(set_detach), nullptr, kAnywhere,
                  "off: every WebSocket keeps the thread that brought it (default on)"),
     AP_INIT_TAKE1("WebSocketMaxConnections", setter(set_max_connections), nullptr, RSRC_CONF,

@@ -24,6 +24,7 @@ struct LocationConfig {
   const OriginPolicy* origins = nullptr;
   apr_off_t max_message = 0;  // bytes; 0: not set
   int detach = -1;            // WebSocketDetach; -1: not set
+  int workers = -1;           // WebSocketWorkers; -1: not set
   const DeflateSettings* compression = nullptr;
 
   const OriginPolicy& origin_policy() const;
@@ -50,6 +51,14 @@ const ServerConfig& server_config();
 
 // The handler of the request's location; nullptr where there is none.
 Handler* handler_for(request_rec* r, const LocationConfig& location);
+
+// What a request's path has behind that of the <Location> that names the handler, "/room"; all of
+// it where that is no plain path.
+const char* path_below(request_rec* r, const LocationConfig& location);
+
+// Waits for handlers' callbacks that still run on workers, at the end of a child whose connections
+// are gone. False if that takes longer.
+bool finish_handlers(uint64_t within_ms);
 
 // For the module's record and hooks.
 extern const command_rec kDirectives[];

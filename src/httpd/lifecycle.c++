@@ -228,7 +228,10 @@ apr_status_t end_child(void*) {
     watch_until(all_left);
   }
   stop_all(leaving_code());
-  if (!child->engine.join(kJoinTimeout_ms)) {
+  uint64_t deadline_ms = monotonic_ms() + kJoinTimeout_ms;
+  bool ended = child->engine.join(kJoinTimeout_ms);
+  uint64_t now_ms = monotonic_ms();
+  if (!ended || !finish_handlers(deadline_ms - std::min(deadline_ms, now_ms))) {
     if (child->threaded)
       server_log().write(LogLevel::error, "a handler does not return; the child ends without it");
     _exit(0);

@@ -60,12 +60,20 @@ ws_text text_of(const char* text) { return {text, text ? strlen(text) : 0}; }
 
 class HttpdRequest final : public HandshakeRequest {
  public:
-  explicit HttpdRequest(request_rec* r) : r_(r) {
-    facts[WS_PATH] = text_of(r->uri);
-    facts[WS_QUERY] = text_of(r->args ? r->args : "");
-    facts[WS_HOST] = header("Host");
-    facts[WS_USER] = text_of(r->user);
-    facts[WS_REMOTE_ADDRESS] = text_of(r->useragent_ip);
+  HttpdRequest(request_rec* r, const LocationConfig& location, const DeflateAgreement& deflate)
+      : r_(r) {
+    facts.set(WS_METHOD, r->method);
+    facts.set(WS_URI, r->unparsed_uri);
+    facts.set(WS_PATH, r->uri);
+    facts.set(WS_PATH_BELOW, path_below(r, location));
+    facts.set(WS_QUERY, r->args ? r->args : "");
+    facts.set(WS_HOST, header("Host"));
+    facts.set(WS_USER, r->user);
+    facts.set(WS_AUTH_TYPE, r->ap_auth_type);
+    facts.set(WS_REMOTE_ADDRESS, r->useragent_ip);
+    facts.set(WS_LOCAL_ADDRESS, r->connection->local_ip);
+    facts.set(WS_EXTENSIONS_OFFERED, header("Sec-WebSocket-Extensions"));
+    if (deflate.parameters.agreed()) facts.set(WS_EXTENSIONS, keep(deflate.answer));
     if (!strcmp(ap_http_scheme(r), "https")) read_tls_facts();
     if (OptionalText offered = mws::header(r, "Sec-WebSocket-Protocol"))
       if (auto tokens = split_tokens(*offered))
@@ -73,6 +81,13 @@ class HttpdRequest final : public HandshakeRequest {
   }
   ws_text header(const char* name) const noexcept override {
     return text_of(apr_table_get(r_->headers_in, name));
+  }
+  void each_header(void (*each)(void* context, const char* name, const char* value),
+                   void* context) const override {
+    const apr_array_header_t* lines = apr_table_elts(r_->headers_in);
+    auto* entries = reinterpret_cast<const apr_table_entry_t*>(lines->elts);
+    for (int i = 0; i < lines->nelts; i++)
+      if (entries[i].key) each(context, entries[i].key, entries[i].val);
   }
 
  private:
@@ -86,7 +101,7 @@ class HttpdRequest final : public HandshakeRequest {
         {WS_TLS_CLIENT_SUBJECT, "SSL_CLIENT_S_DN"}};
     for (auto [fact, name] : variables) {
       char* value = lookup(r_->pool, r_->server, r_->connection, r_, const_cast<char*>(name));
-      if (value && *value) facts[fact] = text_of(value);
+      if (value && *value) facts.set(fact, value);
     }
   }
 
@@ -163,12 +178,11 @@ void send_101(request_rec* r, const HandshakeRequest& request) {
   apr_table_setn(r->headers_out, "Connection", "Upgrade");
   apr_table_setn(r->headers_out, "Sec-WebSocket-Accept",
                  accept_value(r, apr_table_get(r->headers_in, "Sec-WebSocket-Key")));
-  if (request.facts[WS_SUBPROTOCOL].data)
-    apr_table_setn(r->headers_out, "Sec-WebSocket-Protocol",
-                   apr_pstrdup(r->pool, request.facts[WS_SUBPROTOCOL].data));
-  if (request.facts[WS_EXTENSIONS].data)
-    apr_table_setn(r->headers_out, "Sec-WebSocket-Extensions",
-                   apr_pstrdup(r->pool, request.facts[WS_EXTENSIONS].data));
+  constexpr std::pair<ws_fact, const char*> answers[] = {
+      {WS_SUBPROTOCOL, "Sec-WebSocket-Protocol"}, {WS_EXTENSIONS, "Sec-WebSocket-Extensions"}};
+  for (auto [fact, name] : answers)
+    if (ws_text text = request.facts.get(fact); text.data)
+      apr_table_setn(r->headers_out, name, apr_pstrdup(r->pool, text.data));
   ap_send_interim_response(r, 1);
 }
 
@@ -215,6 +229,21 @@ int refuse_for_room(request_rec* r, const NoRoom& reached) {
   return refuse(r, HTTP_SERVICE_UNAVAILABLE, nullptr, "a limit is reached");
 }
 
+// The handler's answer to a client that it does not want.
+int reject(request_rec* r, int status, const HandshakeRequest& request) {
+  // httpd would answer 500 for a status that it has no name for.
+  if (status != HTTP_INTERNAL_SERVER_ERROR &&
+      ap_index_of_response(status) == ap_index_of_response(HTTP_INTERNAL_SERVER_ERROR))
+    r->status_line = apr_psprintf(r->pool, "%d Refused", status);
+  refuse(r, status, nullptr, "by the handler");
+  if (request.content_type.empty()) return status;
+  r->status = status;
+  ap_set_content_type(r, apr_pstrdup(r->pool, request.content_type.c_str()));
+  ap_set_content_length(r, apr_off_t(request.body.size()));
+  ap_rwrite(request.body.data(), int(request.body.size()), r);
+  return OK;
+}
+
 int open_websocket(request_rec* r, const LocationConfig& location, Handler& handler,
                    const OpeningRequest& opening) {
   HandshakeVerdict verdict = judge(opening);
@@ -225,15 +254,11 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
                   apr_pstrcat(r->pool, "origin ", origin, " may not connect here", nullptr));
   }
   DeflateAgreement deflate = agree_on_extensions(r, location, opening);
-  HttpdRequest request(r);
-  if (deflate.parameters.agreed()) request.facts[WS_EXTENSIONS] = text_of(deflate.answer.c_str());
-  if (int status = handler.handshake(request)) {
-    // httpd would answer 500 for a status that it has no name for.
-    if (status != HTTP_INTERNAL_SERVER_ERROR &&
-        ap_index_of_response(status) == ap_index_of_response(HTTP_INTERNAL_SERVER_ERROR))
-      r->status_line = apr_psprintf(r->pool, "%d Refused", status);
-    return refuse(r, status, nullptr, "by the handler");
-  }
+  HttpdRequest request(r, location, deflate);
+  int status = handler.handshake(request);
+  for (const auto& [name, value] : request.response_headers)
+    apr_table_add(r->err_headers_out, name.c_str(), value.c_str());
+  if (status) return reject(r, status, request);
 
   PreforkSignalsHeld held;
   bool stays = stays_resident(r, location);
@@ -247,9 +272,11 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
     transport = detached_transport(r->connection);
     child_engine().start();
   }
-  auto connection =
-      std::make_unique<Connection>(std::move(transport), handler, location.max_message_bytes(),
-                                   handler.attach(request), deflate.parameters);
+  SessionSettings settings{.max_message_bytes = location.max_message_bytes(),
+                           .deflate = deflate.parameters,
+                           .streams = handler.streams()};
+  auto connection = std::make_unique<Connection>(std::move(transport), handler, settings,
+                                                 handler.attach(request));
   send_101(r, request);
   if (r->connection->aborted) return OK;  // the client is gone, or never read what came before
   if (loop) return stay_resident(r, std::move(loop), std::move(connection));

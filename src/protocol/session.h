@@ -49,6 +49,8 @@ class Session {
     virtual void on_pong(Bytes) {}
     // Bytes for the client: a frame's header, then its payload. Both live until the call returns.
     virtual void transmit(Bytes header, Bytes payload) = 0;
+    // The same for a message that was prepared, whose bytes live as long as it does.
+    virtual void transmit_lasting(Bytes header, Bytes payload) { transmit(header, payload); }
     // The last event. Clean: close frames went both ways, code and reason are the client's
     // (kCloseNoCode where it gave none). Not clean: the client broke a rule; code and reason are
     // what it was told (kCloseAbnormal if the server had closed before). Nothing will be

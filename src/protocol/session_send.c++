@@ -19,7 +19,7 @@ bool Session::send(const PreparedMessage& message, Host& host) {
     return send(message.type(), message.payload(), host, message.may_compress());
   if (state_ != State::open) return false;
   auto frame = deflate_.agreed() ? message.frame(deflate_, host.deflate_share()) : message.frame();
-  host.transmit(frame.header, frame.payload);
+  host.transmit_lasting(frame.header, frame.payload);
   return true;
 }
 

@@ -84,8 +84,8 @@ void expect_each_failure_to_end_one(const std::vector<std::string>& reads,
     Answers answers;
     Loop loop(65536);
     loop.any_thread_adopt(
-        std::make_unique<Connection>(std::make_unique<ScarceTransport>(reads), answers, 1 << 20,
-                                     std::unique_ptr<Attachment>(), deflate),
+        std::make_unique<Connection>(std::make_unique<ScarceTransport>(reads), answers,
+                                     SessionSettings{.deflate = deflate}, nullptr),
         {});
     allocations_until_failure = failing;
     loop.run_while_connected();

@@ -51,7 +51,7 @@ TEST_F(ConnectionTest, AnswersPings) {
 
 TEST_F(ConnectionTest, OneMessageForManyReachesEachAsItHasAgreed) {
   std::string message = json(2000);
-  PreparedMessage prepared(Opcode::text, bytes_of(message));
+  auto prepared = std::make_shared<const PreparedMessage>(Opcode::text, bytes_of(message));
   Client other;
   Log other_log;
   behave(other);

@@ -75,8 +75,8 @@ struct ConnectionUnsentTest : testing::Test {
 
   void play(std::function<void(int)> between) {
     loop.any_thread_adopt(
-        std::make_unique<Connection>(std::make_unique<HoldingTransport>(client, held), log, 1 << 20,
-                                     std::make_unique<Log::Mark>(log)),
+        std::make_unique<Connection>(std::make_unique<HoldingTransport>(client, held), log,
+                                     SessionSettings{}, std::make_unique<Log::Mark>(log)),
         {});
     run(loop, std::move(between));
     log.expect_gone();
@@ -224,10 +224,10 @@ TEST(ConnectionUnsent, FinishingIsToldToAClientThatEndedFirst) {
     if (waits) each.room = 0;
     each_client.sends(text("hello"));
     each_client.ends();
-    each_loop.any_thread_adopt(
-        std::make_unique<Connection>(std::make_unique<HoldingTransport>(each_client, each),
-                                     each_log, 1 << 20, std::make_unique<Log::Mark>(each_log)),
-        {});
+    each_loop.any_thread_adopt(std::make_unique<Connection>(
+                                   std::make_unique<HoldingTransport>(each_client, each), each_log,
+                                   SessionSettings{}, std::make_unique<Log::Mark>(each_log)),
+                               {});
     run(each_loop, [&](int turn) {
       if (turn == 10) {
         EXPECT_EQ(each.finished, waits ? 0 : 1);

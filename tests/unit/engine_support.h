@@ -229,8 +229,9 @@ class Log final : public Endpoint {
 inline std::unique_ptr<Connection> make_connection(Client& client, Log& log,
                                                    uint64_t max_message_bytes = 1 << 20,
                                                    const DeflateParameters& deflate = {}) {
-  return std::make_unique<Connection>(client.transport(), log, max_message_bytes,
-                                      std::make_unique<Log::Mark>(log), deflate);
+  SessionSettings settings{.max_message_bytes = max_message_bytes, .deflate = deflate};
+  return std::make_unique<Connection>(client.transport(), log, settings,
+                                      std::make_unique<Log::Mark>(log));
 }
 
 inline void adopt(Loop& loop, Client& client, Log& log, std::string_view early = "") {

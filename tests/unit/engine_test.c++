@@ -34,8 +34,8 @@ class SocketClient {
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     descriptor_ = ends[0];
     engine.next_loop().any_thread_adopt(
-        std::make_unique<Connection>(std::make_unique<SocketTransport>(ends[1]), endpoint, 1 << 20,
-                                     nullptr),
+        std::make_unique<Connection>(std::make_unique<SocketTransport>(ends[1]), endpoint,
+                                     SessionSettings{}, nullptr),
         {early.begin(), early.end()});
   }
   ~SocketClient() { close(descriptor_); }

@@ -41,6 +41,9 @@ class Lines final : public LogSink {
 class Request final : public HandshakeRequest {
  public:
   std::map<std::string, std::string> headers;
+  void each_header(void (*each)(void*, const char*, const char*), void* context) const override {
+    for (const auto& [name, value] : headers) each(context, name.c_str(), value.c_str());
+  }
   ws_text header(const char* name) const noexcept override {
     auto found = headers.find(name);
     return found == headers.end() ? ws_text{}
@@ -58,13 +61,14 @@ using Params = std::map<std::string, std::string>;
 
 inline std::unique_ptr<Handler> configured(const std::string& name, LogSink& log,
                                            Params params = {},
-                                           const std::string& symbol = kDefaultSymbol) {
+                                           const std::string& symbol = kDefaultSymbol,
+                                           const std::string& location = "", int workers = -1) {
   auto library = Library::load(object(name), symbol, log);
   if (!library) {
     ADD_FAILURE() << library.reason();
     return nullptr;
   }
-  auto handler = Handler::configure(*library, std::move(params));
+  auto handler = Handler::configure(*library, {std::move(params), location, workers});
   if (!handler) {
     ADD_FAILURE() << handler.reason();
     return nullptr;
@@ -79,9 +83,10 @@ inline Events talk(Handler& handler, const std::vector<std::string>& sent,
   behave(client);
   for (const std::string& each : sent) client.sends(each);
   Loop loop(4096);
-  loop.any_thread_adopt(
-      std::make_unique<Connection>(client.transport(), handler, 1 << 20, handler.attach(request)),
-      {});
+  loop.any_thread_adopt(std::make_unique<Connection>(client.transport(), handler,
+                                                     SessionSettings{.streams = handler.streams()},
+                                                     handler.attach(request)),
+                        {});
   run(loop);
   EXPECT_TRUE(client.destroyed);
   return client.frames();

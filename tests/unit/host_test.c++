@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "src/handler/host.h"
+#include "src/handler/peer.h"
 #include "tests/unit/handler_support.h"
 
 namespace mws {
@@ -12,7 +13,13 @@ using namespace test;
 const ws_host host = host_functions();
 const char* const kKept[] = {"Cookie", "X-Empty", "X-Missing", nullptr};
 
-ws_connection* abi(Connection& connection) { return reinterpret_cast<ws_connection*>(&connection); }
+// As in a callback of the connection from now on.
+ws_connection* abi(Connection& connection) {
+  auto* peer = static_cast<ws_connection*>(connection.attachment());
+  peer->connection = &connection;
+  current_call = {peer, true};
+  return peer;
+}
 ws_request* abi(HandshakeRequest& request) { return reinterpret_cast<ws_request*>(&request); }
 
 struct Case {
@@ -20,11 +27,13 @@ struct Case {
   Log log;
   Loop loop{4096};
   Request request;
+  Lines mistakes;
+  std::unique_ptr<Handler> handler = configured("face_plain", mistakes);
 
   Case() {
     behave(client);
-    request.facts[WS_PATH] = {"/path", 5};
-    request.facts[WS_QUERY] = {"", 0};
+    request.facts.set(WS_PATH, "/path");
+    request.facts.set(WS_QUERY, "");
     request.headers = {{"Cookie", "a=b"}, {"X-Empty", ""}, {"X-Not-Kept", "secret"}};
     request.subprotocols = {"one", "two"};
   }
@@ -33,13 +42,17 @@ struct Case {
   Events inside(std::function<void(ws_connection*)> call) {
     log.then_on_open = [=](Connection& c) { call(abi(c)); };
     client.sends(close_frame(1000));
-    loop.any_thread_adopt(
-        std::make_unique<Connection>(client.transport(), log, 1 << 20,
-                                     std::make_unique<HandlerAttachment>(request, kKept)),
-        {});
-    run(loop);
+    connect();
     EXPECT_EQ(log.closed, 1);
     return client.frames();
+  }
+
+  void connect() {
+    loop.any_thread_adopt(
+        std::make_unique<Connection>(client.transport(), log, SessionSettings{},
+                                     std::make_shared<ws_connection>(*handler, request, kKept)),
+        {});
+    run(loop);
   }
 };
 
@@ -69,8 +82,8 @@ TEST_F(HostTest, WithNullForEverythingDoesNothing) {
   EXPECT_EQ(host.request_subprotocol(nullptr, 0).data, nullptr);
   EXPECT_EQ(host.accept_subprotocol(nullptr, "one"), WS_INVALID);
   EXPECT_EQ(host.accept_subprotocol(abi(request), nullptr), WS_INVALID);
-  EXPECT_EQ(host.send(nullptr, WS_TEXT, "x", 1, 0), WS_INVALID);
-  EXPECT_EQ(host.close(nullptr, 1000, nullptr, 0), WS_INVALID);
+  EXPECT_EQ(host.send(nullptr, WS_TEXT, "x", 1, 0), WS_WRONG_THREAD);
+  EXPECT_EQ(host.close(nullptr, 1000, nullptr, 0), WS_WRONG_THREAD);
   EXPECT_EQ(host.buffered_amount(nullptr), 0u);
   EXPECT_EQ(host.fact(nullptr, WS_PATH).data, nullptr);
   EXPECT_EQ(host.header(nullptr, "Cookie").data, nullptr);
@@ -102,11 +115,11 @@ TEST_F(HostTest, AcceptsASubprotocolThatWasOfferedAndTheLastCallCounts) {
   EXPECT_EQ(host.accept_subprotocol(abi(request), "three"), WS_INVALID);
   EXPECT_EQ(host.accept_subprotocol(abi(request), ""), WS_INVALID);
   EXPECT_EQ(host.accept_subprotocol(abi(request), "ONE"), WS_INVALID);
-  EXPECT_EQ(shown(request.facts[WS_SUBPROTOCOL]), "none");
+  EXPECT_EQ(shown(request.facts.get(WS_SUBPROTOCOL)), "none");
   EXPECT_EQ(host.accept_subprotocol(abi(request), "two"), WS_OK);
   EXPECT_EQ(host.accept_subprotocol(abi(request), "one"), WS_OK);
   EXPECT_EQ(host.accept_subprotocol(abi(request), "three"), WS_INVALID);
-  EXPECT_EQ(shown(request.facts[WS_SUBPROTOCOL]), "one");
+  EXPECT_EQ(shown(request.facts.get(WS_SUBPROTOCOL)), "one");
 }
 
 TEST_F(HostTest, NotesASubprotocolThatWouldForgeAHeader) {
@@ -141,9 +154,9 @@ TEST_F(HostTest, KeepsFactsAndTheHeadersAskedFor) {
 }
 
 TEST_F(HostTest, KeepsNoHeadersForAHandlerThatNamesNone) {
-  HandlerAttachment attachment(request, nullptr);
-  EXPECT_EQ(shown(attachment.fact(WS_PATH)), "/path");
-  EXPECT_EQ(shown(attachment.header("Cookie")), "none");
+  KeptFacts facts(request, nullptr);
+  EXPECT_EQ(shown(facts.fact(WS_PATH)), "/path");
+  EXPECT_EQ(shown(facts.header("Cookie")), "none");
 }
 
 TEST_F(HostTest, KeepsAPointerForTheHandler) {
@@ -153,18 +166,6 @@ TEST_F(HostTest, KeepsAPointerForTheHandler) {
     host.set_user_data(c, &mine);
     EXPECT_EQ(host.user_data(c), &mine);
   });
-}
-
-TEST_F(HostTest, OfAConnectionWithoutAttachmentKnowsNothing) {
-  log.then_on_open = [](Connection& c) {
-    EXPECT_EQ(shown(host.fact(abi(c), WS_PATH)), "none");
-    EXPECT_EQ(shown(host.header(abi(c), "Cookie")), "none");
-    host.set_user_data(abi(c), &c);
-    EXPECT_EQ(host.user_data(abi(c)), nullptr);
-  };
-  client.sends(close_frame(1000));
-  loop.any_thread_adopt(std::make_unique<Connection>(client.transport(), log, 100, nullptr), {});
-  run(loop);
 }
 
 TEST_F(HostTest, SendsTextsAndBinariesOfAnySize) {
@@ -255,8 +256,7 @@ TEST_F(HostTest, ClosesWithEveryCodeThatItMay) {
       EXPECT_EQ(host.send(abi(c), WS_TEXT, "\xff", 1, 0), WS_INVALID);
       EXPECT_EQ(host.close(abi(c), 1004, nullptr, 0), WS_INVALID);
     };
-    adopt(each.loop, each.client, each.log);
-    run(each.loop);
+    each.connect();
     EXPECT_EQ(each.client.frames(),
               (Events{joined("close " + std::to_string(code ? code : 1005), reason)}));
   }

@@ -112,7 +112,7 @@ TEST_F(LibraryTest, RefusesAnAbiThatItDoesNotSpeak) {
 
 TEST_F(LibraryTest, RefusesATableWithoutAMessageCallback) {
   for (const char* symbol : {"message_null", "without_message", "size_zero"})
-    EXPECT_EQ(reason_of_table(symbol), "has no message callback");
+    EXPECT_EQ(reason_of_table(symbol), "has neither a message nor a fragment callback");
 }
 
 TEST_F(LibraryTest, CallbacksThatAnOlderTableIsTooShortForAreNull) {

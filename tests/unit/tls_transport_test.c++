@@ -679,7 +679,7 @@ TEST_P(TlsTransportTest, CarriesAConnectionFromItsFirstBytesToItsEnd) {
     if (text_of(payload) == "second") connection.send(Opcode::binary, bytes_of(large));
   };
   Loop loop(4096);
-  loop.any_thread_adopt(std::make_unique<Connection>(std::move(c.transport), log, 1 << 20,
+  loop.any_thread_adopt(std::make_unique<Connection>(std::move(c.transport), log, SessionSettings{},
                                                      std::make_unique<Log::Mark>(log)),
                         {});
   bool closing = false;

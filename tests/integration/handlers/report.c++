@@ -43,16 +43,15 @@ struct Report : websocket::Handler {
   }
 
   void open(websocket::Connection& connection) override {
-    auto* state = new State{std::string(connection.query())};
-    connection.set_user_data(state);
-    event(*state, "open");
-    wait_if_named(*state, "wait-in-open=");
-    if (state->name.starts_with("close-in-open")) connection.close(4001, "not today");
-    if (state->name.starts_with("throw-in-open")) throw std::runtime_error("thrown in open");
+    State& state = connection.emplace<State>(std::string(connection.query()));
+    event(state, "open");
+    wait_if_named(state, "wait-in-open=");
+    if (state.name.starts_with("close-in-open")) connection.close(4001, "not today");
+    if (state.name.starts_with("throw-in-open")) throw std::runtime_error("thrown in open");
   }
 
   void message(websocket::Connection& connection, websocket::Message message) override {
-    State& state = *static_cast<State*>(connection.user_data());
+    State& state = *connection.data<State>();
     std::string text(message.data);
     state.messages++;
     event(state, "message " + text.substr(0, 40));
@@ -73,11 +72,11 @@ struct Report : websocket::Handler {
 
   void close(websocket::Connection& connection, uint16_t code, std::string_view reason,
              bool clean) override {
-    std::unique_ptr<State> state(static_cast<State*>(connection.user_data()));
-    event(*state, "close " + std::to_string(code) + " \"" + std::string(reason) + "\" " +
-                      (clean ? "clean" : "unclean") + " after " + std::to_string(state->messages));
-    wait_if_named(*state, "wait-in-close=");
-    if (state->name.starts_with("throw-in-close")) throw std::runtime_error("thrown in close");
+    State& state = *connection.data<State>();
+    event(state, "close " + std::to_string(code) + " \"" + std::string(reason) + "\" " +
+                      (clean ? "clean" : "unclean") + " after " + std::to_string(state.messages));
+    wait_if_named(state, "wait-in-close=");
+    if (state.name.starts_with("throw-in-close")) throw std::runtime_error("thrown in close");
   }
 
  private:

@@ -26,12 +26,12 @@ class Face final : public websocket::Handler {
   }
 
   void open(websocket::Connection& connection) override {
-    connection.set_user_data(new int(0));
+    connection.emplace<int>(0);
     if (!greeting_.empty()) connection.send_text(greeting_);
   }
 
   void message(websocket::Connection& connection, websocket::Message message) override {
-    ++*static_cast<int*>(connection.user_data());
+    ++*connection.data<int>();
     if (message.data == "throw text") throw std::runtime_error("no message");
     if (message.data == "throw number") throw 42;
     if (message.data == "close") connection.close(4000, "as you wish");
@@ -47,11 +47,10 @@ class Face final : public websocket::Handler {
 
   void close(websocket::Connection& connection, uint16_t code, std::string_view reason,
              bool clean) override {
-    int* count = static_cast<int*>(connection.user_data());
+    int* count = connection.data<int>();
     websocket::log(WS_INFO, "closed after " + std::to_string(*count) + " with " +
                                 std::to_string(code) + " " + std::string(reason) +
                                 (clean ? ", clean" : ""));
-    delete count;
     if (reason == "throw") throw std::runtime_error("no close");
   }
 

@@ -44,8 +44,11 @@ static void close(void* state, ws_connection* connection, uint16_t code, const c
   host->log(host, WS_INFO, "close");
 }
 
-#define TABLE(SIZE, ABI) \
-  { SIZE, ABI, NULL, configure, shutdown, handshake, open, message, close }
+#define TABLE(SIZE, ABI)                                                                        \
+  {                                                                                             \
+    SIZE, ABI, 0, NULL, configure, shutdown, handshake, open, message, close, NULL, NULL, NULL, \
+        NULL, NULL                                                                              \
+  }
 
 #define ENTRY(NAME)                                       \
   WS_EXPORT const ws_handler* NAME(const ws_host* given); \

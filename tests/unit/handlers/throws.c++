@@ -28,6 +28,7 @@ const char* param(const ws_config* config, const char* key) {
 const ws_handler table = {
     sizeof(ws_handler),
     WS_ABI_VERSION,
+    0,
     nullptr,
     [](const ws_config* config, void** state, char*, size_t) {
       State made{param(config, "throw"), param(config, "what")};
@@ -53,6 +54,11 @@ const ws_handler table = {
     [](void* state, ws_connection*, uint16_t, const char*, size_t, int) {
       state_of(state).reach("close");
     },
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
 };
 
 }  // namespace

@@ -1,0 +1,158 @@
+// The half of a connection that sends.
+#include <algorithm>
+#include <new>
+
+#include "src/engine/connection.h"
+#include "src/engine/loop.h"
+
+namespace mws {
+
+SendResult Connection::send(Opcode type, Bytes payload, bool may_compress) {
+  return guarded_send([&] {
+    if (session_.in_fragments())
+      return send_later(std::make_shared<PreparedMessage>(type, payload, may_compress));
+    return session_.send(type, payload, *this, may_compress);
+  });
+}
+
+SendResult Connection::send(const std::shared_ptr<const PreparedMessage>& message) {
+  return guarded_send([&] {
+    if (session_.in_fragments()) return send_later(message);
+    sent_message_ = &message;
+    bool sent = session_.send(*message, *this);
+    sent_message_ = nullptr;
+    return sent;
+  });
+}
+
+SendResult Connection::send_fragment(Opcode type, Bytes payload, bool last) {
+  return guarded_send([&] {
+    if (!session_.send_fragment(type, payload, last, *this)) return false;
+    if (last && waiting_) send_waiting();
+    return true;
+  });
+}
+
+SendResult Connection::ping(Bytes payload) {
+  return guarded_send([&] { return session_.ping(payload, *this); });
+}
+
+SendResult Connection::pong(Bytes payload) {
+  return guarded_send([&] { return session_.pong(payload, *this); });
+}
+
+// False where the session refuses to send.
+template <class Send>
+SendResult Connection::guarded_send(Send send) {
+  try {
+    if (broken_ || !send()) return SendResult::closed;
+  } catch (const std::bad_alloc&) {  // while compressing; what follows might refer to this message
+    write_failed();
+  }
+  if (broken_) return SendResult::closed;
+  if (!backlog()) return SendResult::sent;
+  owes_drained_ = true;
+  return backlog() > kHighWater ? SendResult::high_water : SendResult::queued;
+}
+
+// Between the fragments of one message no other may go (§5.4).
+bool Connection::send_later(std::shared_ptr<const PreparedMessage> message) {
+  if (!session_.may_send()) return false;
+  if (!waiting_) waiting_ = std::make_unique<std::vector<Owner>>();
+  waiting_bytes_ += message->payload().size();
+  waiting_->push_back(std::move(message));
+  return true;
+}
+
+void Connection::send_waiting() {
+  auto messages = std::move(waiting_);
+  waiting_bytes_ = 0;
+  for (const Owner& message : *messages) send(message);
+}
+
+size_t Connection::buffered_amount() const {
+  return backlog() + (loop_->corked_ == this ? loop_->cork_.bytes() : 0);
+}
+
+void Connection::flush_cork() {
+  Cork& cork = loop_->cork_;
+  if (cork.bytes()) write(cork.pieces());
+  cork.clear();
+}
+
+void Connection::transmit(Bytes header, Bytes payload) {
+  if (broken_) return;
+  if (!queue_ && loop_->corked_ == this) {
+    if (loop_->cork_.add(header, payload, loop_->is_received(payload))) return;
+    flush_cork();
+    if (!queue_ && !broken_ && loop_->cork_.add(header, payload, loop_->is_received(payload)))
+      return;
+  }
+  write_or_queue(header, payload);
+}
+
+void Connection::transmit_lasting(Bytes header, Bytes payload) {
+  if (payload.size() < Cork::kReferFrom || !sent_message_) return transmit(header, payload);
+  if (loop_->corked_ == this) flush_cork();
+  if (!broken_) write_or_queue(header, payload, *sent_message_);
+}
+
+void Connection::write_or_queue(Bytes header, Bytes payload, const Owner& owner) {
+  if (queue_) {
+    enqueue(header);
+    enqueue(payload, owner);
+    return;
+  }
+  iovec pieces[] = {{const_cast<uint8_t*>(header.data()), header.size()},
+                    {const_cast<uint8_t*>(payload.data()), payload.size()}};
+  write({pieces, payload.empty() ? 1u : 2u}, owner);
+  if (loop_->corked_ != this && unsent()) loop_->set_interest(*this, wanted_events());
+}
+
+// Queues what does not go at once. Only while the queue is empty. The owner is that of the last of
+// several pieces.
+void Connection::write(std::span<const iovec> pieces, const Owner& owner) {
+  IoResult result = transport_->write(pieces);
+  if (result.kind == IoResult::failed) return write_failed();
+  size_t taken = result.kind == IoResult::done ? result.size : 0;
+  for (const iovec& piece : pieces) {
+    Bytes bytes(static_cast<const uint8_t*>(piece.iov_base), piece.iov_len);
+    size_t skip = std::min(taken, bytes.size());
+    taken -= skip;
+    if (skip == bytes.size()) continue;
+    enqueue(bytes.subspan(skip), &piece != &pieces[0] ? owner : Owner());
+  }
+  owes_drained_ |= unsent() > 0;
+}
+
+void Connection::enqueue(Bytes bytes, const Owner& owner) {
+  if (broken_) return;
+  try {
+    if (!queue_) queue_ = std::make_unique<SendQueue>();
+    queue_->append(bytes, owner);
+  } catch (const std::bad_alloc&) {
+    write_failed();
+  }
+}
+
+// The connection ends outside of whatever called.
+void Connection::write_failed() {
+  broken_ = true;
+  loop_->read_again(*this);
+}
+
+void Connection::write_unsent() {
+  while (size_t before = unsent()) {
+    IoResult result = transport_->write(queue_ ? queue_->front() : std::span<const iovec>());
+    if (result.kind == IoResult::failed) broken_ = true;
+    if (result.kind != IoResult::done) return;
+    if (queue_) queue_->pop(result.size);
+    if (queue_ && queue_->empty()) queue_.reset();
+    size_t after = unsent();
+    if (after < before) progress_ += uint32_t(before - after);
+    bool ending = phase_ == Phase::closing || phase_ == Phase::flushing;
+    if (ending && (progress_ >= kProgress || !after)) set_deadline(kCloseTimeout_ms);
+  }
+}
+
+}  // namespace mws

@@ -1,0 +1,44 @@
+// A connection as its handler knows it: what ws_connection points to.
+#pragma once
+#include <memory>
+
+#include "src/engine/connection.h"
+#include "src/handler/remote.h"
+#include "src/handler/request.h"
+#include "src/handler/workers.h"
+#include "src/protocol/utf8.h"
+
+namespace mws {
+class Handler;
+}
+
+// Touched by one thread at a time: the one that runs the connection's callbacks, but for
+// `connection`, which is the loop's.
+struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_connection> {
+  ws_connection(mws::Handler& of, const mws::HandshakeRequest& request,
+                const char* const* keep_headers)
+      : handler(of), facts(request, keep_headers) {}
+
+  mws::Handler& handler;
+  mws::KeptFacts facts;
+  void* user_data = nullptr;
+  mws::Connection* connection = nullptr;  // from on_open to the return of on_close
+  std::shared_ptr<mws::Remote> remote;    // from the first handle on; with workers from on_open on
+  std::shared_ptr<mws::Strand> strand;    // with workers
+  struct Fragments {
+    ws_type type;
+    mws::Utf8Validator utf8;
+  };
+  std::unique_ptr<Fragments> fragments;  // while a message is sent in several
+};
+
+namespace mws {
+
+// The callback that the calling thread is in.
+struct CurrentCall {
+  const ws_connection* peer = nullptr;
+  bool on_loop = false;  // else on a worker
+};
+extern thread_local constinit CurrentCall current_call;
+
+}  // namespace mws
