@@ -33,6 +33,26 @@ void in_pieces(Bytes input, Work work) {
   work(input, true);
 }
 
+// Appends a message's payload to out. The fields of both libraries' streams have the same names.
+// room: for what so many bytes deflate to; run: the library's call, which flushes after the last.
+template <class Stream, class Room, class Run>
+void deflate_with(Stream& stream, Bytes message, Buffer& out, Room room, Run run) {
+  in_pieces(message, [&](Bytes piece, bool last) {
+    stream.next_in = writable(piece.data());
+    stream.avail_in = uint32_t(piece.size());
+    size_t likely = room(piece.size());
+    do {
+      MutableBytes to = out.spare(likely, out.size() + likely);
+      stream.next_out = to.data();
+      stream.avail_out = uint32_t(std::min<size_t>(to.size(), UINT32_MAX));
+      size_t had = stream.avail_out;
+      run(last);
+      out.add_written(had - stream.avail_out);
+    } while (!stream.avail_out);
+  });
+  out.drop_last(sizeof kTail);
+}
+
 class ZlibDeflater final : public Deflater {
  public:
   ZlibDeflater(int level, int window_bits, bool takeover)
@@ -48,20 +68,9 @@ class ZlibDeflater final : public Deflater {
 
   void deflate(Bytes message, Buffer& out) override {
     if (!takeover_) deflateReset(&stream_);
-    in_pieces(message, [&](Bytes piece, bool last) {
-      stream_.next_in = writable(piece.data());
-      stream_.avail_in = uInt(piece.size());
-      size_t room = deflateBound(&stream_, uLong(piece.size())) + 64;
-      do {
-        MutableBytes to = out.spare(room, out.size() + room);
-        stream_.next_out = to.data();
-        stream_.avail_out = uInt(std::min<size_t>(to.size(), UINT_MAX));
-        size_t had = stream_.avail_out;
-        ::deflate(&stream_, last ? Z_SYNC_FLUSH : Z_NO_FLUSH);
-        out.add_written(had - stream_.avail_out);
-      } while (!stream_.avail_out);
-    });
-    out.drop_last(sizeof kTail);
+    auto room = [&](size_t size) { return deflateBound(&stream_, uLong(size)) + 64; };
+    deflate_with(stream_, message, out, room,
+                 [&](bool last) { ::deflate(&stream_, last ? Z_SYNC_FLUSH : Z_NO_FLUSH); });
   }
 
   size_t memory_bytes() const override {
@@ -83,26 +92,15 @@ class IsalDeflater final : public Deflater {
     stream_.level = uint32_t(level);
     stream_.level_buf = level_buffer_.get();
     stream_.level_buf_size = kLevelBytes[level];
-    stream_.flush = SYNC_FLUSH;
   }
 
   void deflate(Bytes message, Buffer& out) override {
     isal_deflate_reset(&stream_);
-    in_pieces(message, [&](Bytes piece, bool last) {
+    auto room = [](size_t size) { return size + size / 256 + 512; };
+    deflate_with(stream_, message, out, room, [&](bool last) {
       stream_.flush = last ? SYNC_FLUSH : NO_FLUSH;
-      stream_.next_in = writable(piece.data());
-      stream_.avail_in = uint32_t(piece.size());
-      size_t room = piece.size() + piece.size() / 256 + 512;
-      do {
-        MutableBytes to = out.spare(room, out.size() + room);
-        stream_.next_out = to.data();
-        stream_.avail_out = uint32_t(std::min<size_t>(to.size(), UINT32_MAX));
-        size_t had = stream_.avail_out;
-        isal_deflate(&stream_);
-        out.add_written(had - stream_.avail_out);
-      } while (!stream_.avail_out);
+      isal_deflate(&stream_);
     });
-    out.drop_last(sizeof kTail);
   }
 
   size_t memory_bytes() const override { return sizeof *this + stream_.level_buf_size; }
