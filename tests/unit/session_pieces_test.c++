@@ -162,6 +162,10 @@ TEST(SessionPieces, LeaveTheRestOfACompressedFrameOnceSoMuchIsInflated) {
     EXPECT_GE(all.read(client_frame(0xc1, payload) + text("behind"), 1), 3u);
     EXPECT_EQ(all.host.events, (Events{message_event(Opcode::text, message), "text behind"}));
   }
+  std::string bytes = noise(20'000);  // of which a step gives little
+  Streaming all(1 << 20, kDeflate);
+  EXPECT_GT(all.read(client_frame(0xc2, deflated(bytes)), 1), 70u);
+  EXPECT_EQ(all.host.events, Events{message_event(Opcode::binary, bytes)});
 }
 
 TEST(SessionPieces, InterruptInsideOfACompressedFrame) {
@@ -193,13 +197,19 @@ TEST(SessionPieces, OfMessagesThatReferToEachOtherAreRight) {
   EXPECT_EQ(events_of(stream, {.deflate = kTakeover}), expected);
 }
 
-TEST(SessionPieces, LeaveTheInflaterToTheNextMessage) {
-  DeflateShare share;
-  auto one = share.take_inflater(), other = share.take_inflater();
-  Inflater* first = one.get();
-  share.give_back(std::move(one));
-  EXPECT_EQ(&share.inflater(), first);
-  EXPECT_EQ(share.take_inflater().get(), first);
+TEST(SessionPieces, OfACompressedMessageKeepAnInflaterUntilItsEnd) {
+  for (bool streams : {true, false}) {
+    Session session({.deflate = kDeflate, .streams = streams});
+    Recorder host;
+    host.streams = streams;
+    DeflateShare& share = host.deflate_share();
+    Inflater* first = &share.inflater();
+    std::string payload = deflated(json(1000));
+    receive(session, host, client_frame(0x41, payload.substr(0, 100)));
+    EXPECT_NE(&share.inflater(), first);
+    receive(session, host, continuation(payload.substr(100)));
+    EXPECT_EQ(&share.inflater(), first);
+  }
 }
 
 }  // namespace
