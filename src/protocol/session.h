@@ -36,11 +36,10 @@ class Session {
     // A whole message, type text or binary. The payload is writable and lives until the call
     // returns. The host may send, close or abandon the session from here, but not destroy it.
     virtual void on_message(Opcode type, MutableBytes payload) = 0;
-    // A piece of a message, in place of on_message where the session streams: as many bytes as have
-    // arrived, whatever the frames are. Messages follow each other, and the last piece comes only
-    // if the message is one; without it, it has broken a rule or either side has closed. The last
-    // one may be empty, no other may. What has been told of a text may end inside of a character
-    // and is valid up to there. As for a message otherwise.
+    // A piece of a message, in place of on_message where the session streams: what has arrived,
+    // whatever the frames are. Without a last piece the message is none: it broke a rule, or either
+    // side closed. The last one may be empty, no other may. What was told of a text so far is the
+    // beginning of valid UTF-8, and may end inside of a character. As for a message otherwise.
     virtual void on_piece(Opcode /*type*/, MutableBytes /*piece*/, bool /*first*/, bool /*last*/) {}
     // A control frame of the client, at most 125 bytes, that live until the call returns. A ping
     // has been answered; a pong may be one that nobody asked for (§5.5.3). None comes once a close
