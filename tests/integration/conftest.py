@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import hostile
+import sanitizer
 from harness import BUILD, TOP, configured
 
 HANDLER_FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden", "-Iinclude"]
@@ -19,7 +20,7 @@ HANDLER_FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-fPIC", "-share
 @pytest.fixture(scope="session")
 def handlers():
     """The folder that the handlers made for these tests (handlers/*.c++) are compiled into."""
-    folder = BUILD / "tests/integration-handlers"
+    folder = BUILD / sanitizer.NAME / "tests/integration-handlers"
     folder.mkdir(parents=True, exist_ok=True)
     lock = open(folder / "lock", "w")  # of all processes that run tests
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -30,7 +31,7 @@ def handlers():
             continue
         # Under another name first: another run may have this one loaded.
         new = made.with_suffix(f".{os.getpid()}")
-        subprocess.run([*shlex.split(configured("CXX")), *HANDLER_FLAGS, *configured("NO_GNU_UNIQUE").split(), "-o", new, source],
+        subprocess.run([*shlex.split(configured("CXX")), *HANDLER_FLAGS, *sanitizer.compiler_flags(), *configured("NO_GNU_UNIQUE").split(), "-o", new, source],
                        cwd=TOP, check=True)
         new.chmod(0o755)
         new.rename(made)

@@ -27,6 +27,11 @@ TSAN_OPTIONS = {
 }
 
 
+def compiler_flags():
+    """For what httpd loads. The sanitizer's own part is in the process already."""
+    return {"": [], "asan": ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"], "tsan": ["-fsanitize=thread"]}[NAME]
+
+
 def runtime(name):
     """The sanitizer's library, which has to be in the process before all others."""
     return subprocess.check_output(["gcc", f"-print-file-name={name}.so"], text=True).strip()
