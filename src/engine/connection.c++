@@ -126,6 +126,7 @@ void Connection::on_due() { go(); }
 template <class Work>
 void Connection::corked(Work work) {
   loop_->corked_ = this;
+  loop_->serves_.store(&endpoint_, std::memory_order_relaxed);
   try {
     work();
   } catch (const std::bad_alloc&) {

@@ -37,8 +37,9 @@ class Endpoint {
   // Something had to wait to be sent, and nothing does any more.
   virtual void on_drained(Connection&) noexcept {}
   virtual void on_timer(Connection&, uint32_t /*id*/) noexcept {}
-  // What was done for this connection in a row kept the loop, and all others on it, for so long.
-  virtual void on_slow(Connection&, uint64_t /*ms*/) noexcept {}
+  // What was done in a row for one connection kept the loop, and all others on it, for so long;
+  // still: it is not done. Any thread.
+  virtual void on_slow(uint64_t /*ms*/, bool /*still*/) noexcept {}
   // The client broke a rule of the protocol and was told so; on_close follows.
   virtual void on_rule_broken(Connection&, Rule) noexcept {}
   // Clean: the closing handshake was completed; code and reason are the client's. Otherwise

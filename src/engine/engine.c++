@@ -70,6 +70,10 @@ void Engine::pass_on() {
   }
 }
 
+void Engine::tell_who_holds_up() {
+  for (auto& running : running_) running->loop.any_thread_tell_if_held_up();
+}
+
 bool Engine::join(uint64_t within_ms) {
   for (auto& running : running_) running->loop.any_thread_quit();
   {

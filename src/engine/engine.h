@@ -44,6 +44,8 @@ class Engine {
   // Waits until every connection is gone and ends the threads; false if that takes longer than
   // within_ms. After stop(), or when there is no connection. Frees no memory.
   bool join(uint64_t within_ms);
+  // Tells the endpoints that hold up a loop at this moment.
+  void tell_who_holds_up();
 
  private:
   struct Running {

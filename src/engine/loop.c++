@@ -64,8 +64,9 @@ void Loop::run_while_connected() {
 
 void Loop::turn() {
   epoll_event events[512];
+  serves_.store(nullptr, std::memory_order_relaxed);
   int count = epoll_wait(epoll_, events, 512, wait_ms());
-  noted_ms_ = coarse_ms();
+  noted_ms_.store(coarse_ms(), std::memory_order_relaxed);
   for (int i = 0; i < count; i++) {
     void* tag = events[i].data.ptr;
     if (tag == &wakeup_tag) deliver_mail();
@@ -93,6 +94,7 @@ int Loop::wait_ms() const {
 // --- From other threads ---
 
 void Loop::any_thread_adopt(std::unique_ptr<Connection> connection, std::vector<uint8_t> early) {
+  any_thread_tell_if_held_up();  // this one will have to wait for it
   any_thread_post([this, c = std::move(connection), e = std::move(early)]() mutable {
     start(std::move(c), e);
   });
@@ -255,9 +257,15 @@ void Loop::reserve_timers(size_t timers) {
 // Tells who kept the loop for too long. On a loop of its own a connection keeps nobody else.
 void Loop::note_time(Connection& connection) {
   if (!serves_many_) return;
-  uint64_t now_ms = coarse_ms();
-  if (now_ms - noted_ms_ > kSlow_ms) connection.endpoint_.on_slow(connection, now_ms - noted_ms_);
-  noted_ms_ = now_ms;
+  uint64_t now_ms = coarse_ms(), took_ms = now_ms - noted_ms_.load(std::memory_order_relaxed);
+  if (took_ms > kSlow_ms) connection.endpoint_.on_slow(took_ms, false);
+  noted_ms_.store(now_ms, std::memory_order_relaxed);
+}
+
+void Loop::any_thread_tell_if_held_up() {
+  Endpoint* endpoint = serves_;
+  uint64_t now_ms = coarse_ms(), since_ms = noted_ms_;
+  if (endpoint && now_ms > since_ms + kSlow_ms) endpoint->on_slow(now_ms - since_ms, true);
 }
 
 bool Loop::watch(Connection& connection, uint32_t events) {

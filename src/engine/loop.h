@@ -49,6 +49,8 @@ class Loop {
   // stops, with the grace of kCloseTimeout_ms. Calls after the first do nothing. Throws
   // std::bad_alloc.
   void any_thread_drain(uint16_t close_code, uint64_t over_ms);
+  // Tells the endpoint that holds up the loop, if one does at this moment.
+  void any_thread_tell_if_held_up();
   // Lets run() return once there is no connection.
   void any_thread_quit();
   // Calls it, on the loop's thread, each time that the descriptor becomes readable; it is not read,
@@ -110,7 +112,9 @@ class Loop {
   Connection* read_again_ = nullptr;  // those to read before the loop waits, a list of its own
   size_t connections_ = 0;
   size_t timers_reserved_ = 1;  // the drain's
-  uint64_t noted_ms_ = 0;       // coarse: when the work for one connection ended
+  // Coarse: when the loop woke, or the work for the last connection ended.
+  std::atomic<uint64_t> noted_ms_ = 0;
+  std::atomic<Endpoint*> serves_ = nullptr;  // whose connection is worked for
   bool serves_many_ = false;
   int epoll_ = -1, wakeup_ = -1;
   bool stopping_ = false;

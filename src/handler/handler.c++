@@ -170,12 +170,19 @@ void Handler::on_rule_broken(Connection& connection, Rule rule) noexcept {
   library_->log(LogLevel::info, line);
 }
 
-void Handler::on_slow(Connection&, uint64_t ms) noexcept {
+void Handler::on_slow(uint64_t ms, bool still) noexcept {
   std::string left_out;
   if (workers_ || !slow_limit_.allows(left_out)) return;
-  log(LogLevel::warning,
-      "held up its event loop, and all other connections there, for " + std::to_string(ms) +
-          " ms; what blocks belongs on workers: WS_BLOCKING, or WebSocketWorkers" + left_out);
+  log(LogLevel::warning, "held up its event loop, and all other connections there, for " +
+                             std::to_string(ms) + " ms" + (still ? " and still does" : "") +
+                             "; what blocks belongs on workers: WS_BLOCKING, or WebSocketWorkers" +
+                             left_out);
+}
+
+bool Handler::finish(uint64_t within_ms, bool may_log) {
+  if (!workers_ || workers_->finish(within_ms)) return true;
+  if (may_log) log(LogLevel::error, "a callback on a worker does not return");
+  return false;
 }
 
 // --- Calls ---

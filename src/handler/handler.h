@@ -39,8 +39,8 @@ class Handler final : public Endpoint {
   // Messages come in pieces.
   bool streams() const { return table_.fragment; }
   // At the end of the process, when all connections are gone: waits for callbacks that still run.
-  // False if that takes longer.
-  bool finish(uint64_t within_ms) { return !workers_ || workers_->finish(within_ms); }
+  // False, and logged if it may be, if that takes longer.
+  bool finish(uint64_t within_ms, bool may_log);
 
   void on_open(Connection& connection) noexcept override;
   void on_message(Connection& connection, Opcode type, Bytes payload) noexcept override;
@@ -50,7 +50,7 @@ class Handler final : public Endpoint {
   void on_pong(Connection& connection, Bytes payload) noexcept override;
   void on_drained(Connection& connection) noexcept override;
   void on_timer(Connection& connection, uint32_t id) noexcept override;
-  void on_slow(Connection& connection, uint64_t ms) noexcept override;       // logs it
+  void on_slow(uint64_t ms, bool still) noexcept override;                   // logs it
   void on_rule_broken(Connection& connection, Rule rule) noexcept override;  // logs it
   void on_close(Connection& connection, uint16_t code, std::string_view reason,
                 bool clean) noexcept override;

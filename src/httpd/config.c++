@@ -320,12 +320,12 @@ Handler* handler_for(request_rec* r, const LocationConfig& location) {
   return found == location.handler->on_server.end() ? nullptr : found->second;
 }
 
-bool finish_handlers(uint64_t within_ms) {
+bool finish_handlers(uint64_t within_ms, bool may_log) {
   uint64_t deadline_ms = monotonic_ms() + within_ms;
   bool all = true;
   for (auto& handler : configuration->handlers) {
     uint64_t now_ms = monotonic_ms();
-    all &= handler->finish(deadline_ms - std::min(deadline_ms, now_ms));
+    all &= handler->finish(deadline_ms - std::min(deadline_ms, now_ms), may_log);
   }
   return all;
 }

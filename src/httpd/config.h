@@ -58,7 +58,7 @@ const char* path_below(request_rec* r, const LocationConfig& location);
 
 // Waits for handlers' callbacks that still run on workers, at the end of a child whose connections
 // are gone. False if that takes longer.
-bool finish_handlers(uint64_t within_ms);
+bool finish_handlers(uint64_t within_ms, bool may_log);
 
 // For the module's record and hooks.
 extern const command_rec kDirectives[];

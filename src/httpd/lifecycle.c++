@@ -213,6 +213,17 @@ bool told_to_stop_at_once() {
   return sigismember(&blocked, SIGTERM) || sigismember(&blocked, SIGHUP);
 }
 
+// Whether loops and workers end in time.
+bool all_ended() {
+  uint64_t deadline_ms = monotonic_ms() + kJoinTimeout_ms;
+  if (!child->engine.join(kJoinTimeout_ms)) {
+    if (child->threaded) child->engine.tell_who_holds_up();  // not in a signal handler
+    return false;
+  }
+  uint64_t now_ms = monotonic_ms();
+  return finish_handlers(deadline_ms - std::min(deadline_ms, now_ms), child->threaded);
+}
+
 // Runs when the child has let go of all of its own connections.
 apr_status_t end_child(void*) {
   if (child->watcher.joinable()) {
@@ -228,10 +239,7 @@ apr_status_t end_child(void*) {
     watch_until(all_left);
   }
   stop_all(leaving_code());
-  uint64_t deadline_ms = monotonic_ms() + kJoinTimeout_ms;
-  bool ended = child->engine.join(kJoinTimeout_ms);
-  uint64_t now_ms = monotonic_ms();
-  if (!ended || !finish_handlers(deadline_ms - std::min(deadline_ms, now_ms))) {
+  if (!all_ended()) {
     if (child->threaded)
       server_log().write(LogLevel::error, "a handler does not return; the child ends without it");
     _exit(0);

@@ -266,6 +266,34 @@ def test_a_handler_that_blocks_its_loop_is_named(handlers):
         assert len(logged(server, line)) == 1  # of those at least 10 s apart
 
 
+def test_a_handler_that_still_blocks_its_loop_is_named_when_the_next_client_comes(handlers):
+    line = r"/sdk\.so: /sdk: held up its event loop, and all other connections there, for \d+ ms and still does"
+    server = Server(config(handlers, 0), log_level="warn websocket:info")
+    server.expect(r"websocket:info.*/sdk\.so: closed", line)
+    with server, server.websocket("/sdk") as client:
+        client.send_text(f"await {server.folder}/go")
+        others = []
+        while not logged(server, line):  # until it has been blocked for long enough
+            others.append(server.websocket("/sdk"))
+        (server.folder / "go").touch()
+        assert client.read_frame() == (TEXT, b"awaited")
+        for each in [client, *others]:
+            each.close()
+        server.await_idle()
+
+
+def test_a_callback_on_a_worker_that_never_returns_does_not_hold_a_stop(mpm, handlers):
+    server = Server(config(handlers, 2), mpm=mpm, log_level="warn websocket:info")
+    server.expect(r"websocket:info.*/sdk\.so: closed", r"/sdk\.so: /sdk: a callback on a worker does not return",
+                  "a handler does not return; the child ends without it")
+    with server, server.websocket("/sdk") as client:
+        client.send(frame(TEXT, f"await {server.folder}/never") + frame(TEXT, "behind"))
+        client.echo_of_ping(b"it has been read")
+        server.stop()
+        if mpm != "prefork":  # which ends in a signal handler
+            assert logged(server, "/sdk: a callback on a worker does not return")
+
+
 @pytest.mark.parametrize("workers", [0, 4])
 @pytest.mark.parametrize("mooring", ["tcp", "tls", "resident"])
 def test_32_threads_send_while_the_client_disconnects(handlers, mooring, workers):
