@@ -103,6 +103,7 @@ def test_a_good_configuration_passes():
         "<VirtualHost *:1>", "WebSocketDetach off", "</VirtualHost>",
         "WebSocketCompression Off", "WebSocketCompression ON", in_location("WebSocketCompression on level=9 window=9 takeover=on min-size=4294967295"),
         "WebSocketCompression on level=1 window=15 takeover=off min-size=0", "WebSocketThreads 64", "WebSocketMaxMessage 9223372036854775807", "WebSocketOrigin SAME any null a.example *.b.example:1 https://[::1]",
+        "WebSocketWorkers 0", in_location("WebSocketHandler echo", "WebSocketWorkers 1024"), in_location("WebSocketHandler minimal", "WebSocketWorkers 1"),
         "WebSocketParam colour red", "WebSocketHandler minimal", "WebSocketHandler none", in_location("WebSocketHandler echo websocket_handler")]))
     try:
         status, output = server.configtest()
@@ -122,6 +123,19 @@ def test_max_message_takes_nothing_but_a_number_above_0(value):
 @pytest.mark.parametrize("value", ["0", "-1", "65", "x", "2x", "1.5", "99999999999999999999"])
 def test_threads_takes_nothing_but_1_to_64(value):
     assert refused(f"WebSocketThreads {value}") == (1, f'WebSocketThreads: "{value}" is not a number from 1 to 64')
+
+
+@pytest.mark.parametrize("value", ["-1", "1025", "x", "2x", "1.5", "99999999999999999999", '" "'])
+def test_workers_takes_nothing_but_0_to_1024(value):
+    assert refused(in_location("WebSocketHandler echo", f"WebSocketWorkers {value}")) == (
+        3, f'WebSocketWorkers: "{value.strip(chr(34))}" is not a number from 0 to 1024')
+
+
+def test_a_handler_that_blocks_is_refused_without_workers(handlers):
+    file = f"{handlers}/wrong.so"
+    what = (2, f"WebSocketHandler {file}: {file}: says that it blocks, so WebSocketWorkers must be 1 or more for it")
+    assert refused(in_location(f'WebSocketHandler "{file}" blocks', "WebSocketWorkers 0")) == what
+    assert refused(in_location(f'WebSocketHandler "{file}" blocks') + "\nWebSocketWorkers 0") == what
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "2147483647", "x", "10k", "1.5", "99999999999999999999", '" "'])
@@ -218,6 +232,7 @@ def test_a_param_in_a_section_without_handler_is_refused():
     assert refused(in_location("WebSocketHandler none", "", "WebSocketParam colour red")) == (4, what)
     assert refused("<VirtualHost *:1>\n" + in_location("WebSocketParam colour red") + "\n</VirtualHost>") == (3, what)
     assert refused(in_location("WebSocketHandlerPath /tmp")) == (2, what.replace("WebSocketParam", "WebSocketHandlerPath"))
+    assert refused(in_location("WebSocketWorkers 2")) == (2, what.replace("WebSocketParam", "WebSocketWorkers"))
 
 
 @pytest.fixture(scope="module")

@@ -88,6 +88,11 @@ EXPORTED(refuses, table(WS_ABI_VERSION, refuse, ignore))
 EXPORTED(refuses_silently, table(WS_ABI_VERSION, refuse_silently, ignore))
 EXPORTED(refuses_at_length, table(WS_ABI_VERSION, refuse_at_length, ignore))
 EXPORTED(throws_in_configure, table(WS_ABI_VERSION, throw_in_configure, ignore))
+EXPORTED(blocks, [] {
+  ws_handler handler = table(WS_ABI_VERSION, nullptr, ignore);
+  handler.flags = WS_BLOCKING;
+  return handler;
+}())
 EXPORTED(throws, [] {
   ws_handler handler = table(WS_ABI_VERSION, nullptr, throw_in_message);
   handler.handshake = throw_in_handshake;
