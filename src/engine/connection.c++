@@ -33,8 +33,10 @@ Connection::~Connection() = default;
 // --- What the endpoint asks for, but sending ---
 
 bool Connection::close(uint16_t code, std::string_view reason) {
-  if (!session_.close(code, reason, *this)) return false;
+  if (broken_ || !session_.close(code, reason, *this)) return false;
   phase_ = Phase::closing;
+  drop_waiting();
+  if (shown_open_) *shown_open_ = false;
   set_deadline(kCloseTimeout_ms);
   return true;
 }
@@ -233,6 +235,8 @@ void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean)
   told_open_ = false;
   endpoint_.on_close(*this, code, reason, clean);
   shown_backlog_ = nullptr;
+  shown_open_ = nullptr;
+  drop_waiting();
   if (!timers_) return;
   for (auto& timer : timers_->all) loop_->timers_.cancel(timer);
   loop_->release_timers(kTimers);

@@ -97,8 +97,12 @@ class Connection final : private Session::Host, private Timer {
   void abort();
   // Bytes that were sent but that the kernel did not take yet.
   size_t buffered_amount() const;
-  // Keeps their number there, for other threads, from now until on_close.
-  void show_backlog(std::atomic<size_t>& there) { shown_backlog_ = &there; }
+  // Keeps their number there, for other threads, from now until on_close, and says there once a
+  // close frame went out.
+  void show(std::atomic<size_t>& backlog, std::atomic<bool>& open) {
+    shown_backlog_ = &backlog;
+    shown_open_ = &open;
+  }
   // on_drained will be called if nothing waits when this work is done, or once that is so.
   void owe_drained() { owes_drained_ = true; }
 
@@ -135,6 +139,7 @@ class Connection final : private Session::Host, private Timer {
   SendResult guarded_send(Send send);
   bool send_later(std::shared_ptr<const PreparedMessage> message);
   void send_waiting();
+  void drop_waiting();
   void read_some();
   void take(MutableBytes received);
   void close_if_drained();
@@ -183,6 +188,7 @@ class Connection final : private Session::Host, private Timer {
   std::vector<uint8_t> held_;  // read, and not yet taken by the session but for held_taken_ bytes
   uint32_t held_taken_ = 0;
   std::atomic<size_t>* shown_backlog_ = nullptr;
+  std::atomic<bool>* shown_open_ = nullptr;
   const std::shared_ptr<const PreparedMessage>* sent_message_ = nullptr;  // while it is sent
   Connection* next_ = nullptr;                                            // in the loop's list
   Connection* previous_ = nullptr;

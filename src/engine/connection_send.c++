@@ -70,6 +70,12 @@ void Connection::send_waiting() {
   for (const Owner& message : *messages) send(message);
 }
 
+// The message that they wait for will not be finished.
+void Connection::drop_waiting() {
+  waiting_bytes_ = 0;
+  auto dropped = std::move(waiting_);
+}
+
 size_t Connection::buffered_amount() const {
   return backlog() + (loop_->corked_ == this ? loop_->cork_.bytes() : 0);
 }

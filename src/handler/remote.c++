@@ -35,11 +35,13 @@ Register& connections() {
 std::shared_ptr<Remote> Remote::make(ws_connection& peer, Connection& connection) {
   uint64_t id = ++connections().last_id;
   std::shared_ptr<Remote> remote(new Remote(peer, connection, id));
-  connection.show_backlog(remote->backlog_);
+  {
+    auto& part = connections().of(id);
+    std::lock_guard hold(part.lock);
+    part.remotes.emplace(id, remote);
+  }
   remote->backlog_ = connection.buffered_amount();
-  auto& part = connections().of(id);
-  std::lock_guard hold(part.lock);
-  part.remotes.emplace(id, remote);
+  connection.show(remote->backlog_, remote->open_);
   return remote;
 }
 
@@ -62,7 +64,7 @@ void Remote::gone() {
   std::lock_guard hold(lock_);
   connection_ = nullptr;
   undone.swap(errands_);
-  posted_bytes_ = 0;
+  posted_bytes_ = backlog_ = 0;
 }
 
 bool Remote::post(Errand errand) {
@@ -124,15 +126,22 @@ SendResult Remote::any_thread_send(std::shared_ptr<const PreparedMessage> messag
 }
 
 bool Remote::any_thread_close(uint16_t code, std::string_view reason) {
-  if (!open_.exchange(false)) return false;
-  return any_thread_post([code, reason = std::string(reason)](Connection& connection) {
+  Work work = [code, reason = std::string(reason)](Connection& connection) {
     connection.close(code, reason);
-  });
+  };
+  std::lock_guard hold(lock_);
+  if (!open_ || !connection_) return false;
+  add({std::move(work), 0});
+  open_ = false;
+  return true;
 }
 
 bool Remote::any_thread_abort() {
+  std::lock_guard hold(lock_);
+  if (!connection_) return false;
+  add({[](Connection& connection) { connection.abort(); }, 0});
   open_ = false;
-  return any_thread_post([](Connection& connection) { connection.abort(); });
+  return true;
 }
 
 bool Remote::any_thread_call(std::function<void(ws_connection&)> call) {
