@@ -12,6 +12,8 @@
 namespace mws {
 
 thread_local constinit CurrentCall current_call;
+thread_local constinit const Handler* current_handler = nullptr;
+thread_local constinit const HandshakeRequest* current_request = nullptr;
 
 namespace {
 
@@ -65,15 +67,22 @@ Result<std::unique_ptr<Handler>> Handler::configure(std::shared_ptr<Library> lib
 int Handler::handshake(HandshakeRequest& request) noexcept {
   if (!table_.handshake) return 0;
   int status = 500;
-  if (!guarded("handshake", [&] { status = table_.handshake(state_, abi(request)); })) return 500;
+  current_request = &request;
+  bool fine = guarded("handshake", [&] { status = table_.handshake(state_, abi(request)); });
+  current_request = nullptr;
+  if (!fine) return 500;
   if (status == 0 && request.forged) {
-    log(LogLevel::error,
-        "handshake chose a subprotocol with a line break or another control character");
+    log(LogLevel::error, [] {
+      return std::string(
+          "handshake chose a subprotocol with a line break or another control character");
+    });
     return 500;
   }
   if (status == 0 || (status >= 300 && status <= 599)) return status;
-  log(LogLevel::error, "handshake returned " + std::to_string(status) +
-                           ", which is neither 0 nor a status from 300 to 599");
+  log(LogLevel::error, [=] {
+    return "handshake returned " + std::to_string(status) +
+           ", which is neither 0 nor a status from 300 to 599";
+  });
   return 500;
 }
 
@@ -85,24 +94,37 @@ std::shared_ptr<Attachment> Handler::attach(const HandshakeRequest& request) {
 
 // --- Events ---
 
+// A connection for which there is no memory is never open for its handler.
 void Handler::on_open(Connection& connection) noexcept {
   ws_connection& peer = peer_of(connection);
   peer.connection = &connection;
-  if (workers_) {
-    try {
-      peer.remote = Remote::make(peer, connection);
-      std::weak_ptr<Remote> remote = peer.remote;
-      peer.strand = std::make_shared<Strand>(*workers_, [remote] {
-        if (auto there = remote.lock())
-          there->any_thread_post([](Connection& c) { c.resume(Connection::by_host); });
-      });
-    } catch (const std::exception&) {
-      connection.abort();
-    }
+  try {
+    if (workers_) give_strand(peer, connection);
+  } catch (const std::bad_alloc&) {
+    return connection.abort();
   }
-  if (table_.open)
-    dispatch("open", connection, Strand::Kind::notice, {},
-             [this](ws_connection& to, Bytes) { table_.open(state_, &to); });
+  bool is_told =
+      !table_.open || dispatch("open", connection, Strand::Kind::notice, {},
+                               [this](ws_connection& to, Bytes) { table_.open(state_, &to); });
+  if (!is_told) peer.strand.reset();
+}
+
+// With all that its end will need.
+void Handler::give_strand(ws_connection& peer, Connection& connection) {
+  peer.remote = Remote::make(peer, connection);
+  peer.end = std::make_unique<ws_connection::End>();
+  std::weak_ptr<Remote> remote = peer.remote;
+  auto resume = [remote] {
+    if (auto there = remote.lock())
+      there->any_thread_post([](Connection& c) { c.resume(Connection::by_host); });
+  };
+  auto last = [this, &peer] {
+    if (!table_.close) return;
+    const auto& end = *peer.end;
+    call("close", peer, false,
+         [&] { table_.close(state_, &peer, end.code, end.reason, end.reason_size, end.clean); });
+  };
+  peer.strand = std::make_shared<Strand>(*workers_, resume, last);
 }
 
 void Handler::on_message(Connection& connection, Opcode type, Bytes payload) noexcept {
@@ -150,13 +172,17 @@ void Handler::on_timer(Connection& connection, uint32_t id) noexcept {
 void Handler::on_close(Connection& connection, uint16_t code, std::string_view reason,
                        bool clean) noexcept {
   ws_connection& peer = peer_of(connection);
+  peer.ended = true;
   if (peer.remote) peer.remote->gone();
-  if (table_.close)
-    dispatch("close", connection, Strand::Kind::end, bytes_of(reason),
-             [this, code, clean](ws_connection& to, Bytes why) {
-               std::string_view text = text_of(why);
-               table_.close(state_, &to, code, text.data(), text.size(), clean);
-             });
+  if (peer.strand) {
+    peer.end->code = code;
+    peer.end->clean = clean;
+    peer.end->reason_size = uint8_t(reason.copy(peer.end->reason, kMaxCloseReason));
+    peer.strand->end(peer.shared_from_this());
+  } else if (!workers_ && table_.close) {
+    call("close", peer, true,
+         [&] { table_.close(state_, &peer, code, reason.data(), reason.size(), clean); });
+  }
   peer.connection = nullptr;
 }
 
@@ -171,29 +197,40 @@ void Handler::on_rule_broken(Connection& connection, Rule rule) noexcept {
 }
 
 void Handler::on_slow(uint64_t ms, bool still) noexcept {
-  std::string left_out;
-  if (workers_ || !slow_limit_.allows(left_out)) return;
-  log(LogLevel::warning, "held up its event loop, and all other connections there, for " +
-                             std::to_string(ms) + " ms" + (still ? " and still does" : "") +
-                             "; what blocks belongs on workers: WS_BLOCKING, or WebSocketWorkers" +
-                             left_out);
+  if (workers_) return;
+  try {
+    std::string left_out;
+    if (!slow_limit_.allows(left_out)) return;
+    log(LogLevel::warning, [&] {
+      return "held up its event loop, and all other connections there, for " + std::to_string(ms) +
+             " ms" + (still ? " and still does" : "") +
+             "; what blocks belongs on workers: WS_BLOCKING, or WebSocketWorkers" + left_out;
+    });
+  } catch (const std::bad_alloc&) {
+    // No memory left to log.
+  }
 }
 
 bool Handler::finish(uint64_t within_ms, bool may_log) {
   if (!workers_ || workers_->finish(within_ms)) return true;
-  if (may_log) log(LogLevel::error, "a callback on a worker does not return");
+  if (may_log)
+    log(LogLevel::error, [] { return std::string("a callback on a worker does not return"); });
   return false;
 }
 
 // --- Calls ---
 
-// Runs a callback on the loop, or has a worker run it, which needs a copy of the payload.
+// Runs a callback on the loop, or has a worker run it, which needs a copy of the payload. False,
+// and the connection ends, if there is no memory for that.
 template <class Call>
-void Handler::dispatch(const char* callback, Connection& connection, Strand::Kind kind,
+bool Handler::dispatch(const char* callback, Connection& connection, Strand::Kind kind,
                        Bytes payload, Call made) noexcept {
   ws_connection& peer = peer_of(connection);
-  if (!workers_) return call(callback, peer, true, [&] { made(peer, payload); });
-  if (!peer.strand) return;  // there was no memory for it
+  if (!workers_) {
+    call(callback, peer, true, [&] { made(peer, payload); });
+    return true;
+  }
+  if (!peer.strand) return false;
   try {
     auto event = [this, callback, made, held = peer.shared_from_this(),
                   copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
@@ -201,8 +238,10 @@ void Handler::dispatch(const char* callback, Connection& connection, Strand::Kin
     };
     if (!peer.strand->add(kind, payload.size(), std::move(event)))
       connection.pause(Connection::by_host);
+    return true;
   } catch (const std::bad_alloc&) {
     connection.abort();
+    return false;
   }
 }
 
@@ -219,25 +258,38 @@ void Handler::call(const char* callback, ws_connection& peer, bool on_loop, Call
   current_call = outer;
   if (fine) return;
   if (on_loop) peer.connection->close(kCloseInternalError, "");
-  else peer.remote->any_thread_close(kCloseInternalError, "");
+  else worker_insist([&] { peer.remote->any_thread_close(kCloseInternalError, ""); });
 }
 
 // False, and a line in the log, if an exception left it.
 template <class Call>
 bool Handler::guarded(const char* callback, Call made) noexcept {
+  struct Current {
+    const Handler* outer;
+    ~Current() { current_handler = outer; }
+  } current{std::exchange(current_handler, this)};
+  auto left = [callback](const char* why) {
+    return std::string("exception left ") + callback + (*why ? ": " : "") + why;
+  };
   try {
     made();
     return true;
   } catch (const std::exception& error) {
-    log(LogLevel::error, std::string("exception left ") + callback + ": " + error.what());
+    log(LogLevel::error, [&] { return left(error.what()); });
   } catch (...) {
-    log(LogLevel::error, std::string("exception left ") + callback);
+    log(LogLevel::error, [&] { return left(""); });
   }
   return false;
 }
 
-void Handler::log(LogLevel level, const std::string& line) const noexcept {
-  library_->log(level, location_.empty() ? line : location_ + ": " + line);
+// Writes the line that is made, if there is memory for it.
+template <class Line>
+void Handler::log(LogLevel level, Line line) const noexcept {
+  try {
+    library_->log(level, location_.empty() ? line() : location_ + ": " + line());
+  } catch (const std::bad_alloc&) {
+    library_->log(level, "no memory left to say what is wrong");
+  }
 }
 
 void Handler::log_mistake(const char* function, const char* what) const noexcept {

@@ -64,13 +64,15 @@ class Handler final : public Endpoint {
 
  private:
   Handler(std::shared_ptr<Library> library, Settings settings);
-  void log(LogLevel level, const std::string& line) const noexcept;
+  template <class Line>
+  void log(LogLevel level, Line line) const noexcept;
+  void give_strand(ws_connection& peer, Connection& connection);
   template <class Call>
   bool guarded(const char* callback, Call call) noexcept;
   template <class Call>
   void call(const char* callback, ws_connection& peer, bool on_loop, Call call) noexcept;
   template <class Call>
-  void dispatch(const char* callback, Connection& connection, Strand::Kind kind, Bytes payload,
+  bool dispatch(const char* callback, Connection& connection, Strand::Kind kind, Bytes payload,
                 Call call) noexcept;
 
   std::shared_ptr<Library> library_;

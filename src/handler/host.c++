@@ -12,7 +12,8 @@ namespace mws {
 
 ws_result mistake(const ws_connection* peer, const void* caller, const char* function,
                   const char* what, ws_result result) noexcept {
-  if (peer) peer->handler.log_mistake(function, what);
+  const Handler* handler = peer ? &peer->handler : current_handler;
+  if (handler) handler->log_mistake(function, what);
   else if (auto library = Library::of_code(caller)) library->log_mistake("", function, what);
   return result;
 }
@@ -32,7 +33,10 @@ namespace {
 // --- configure ---
 
 const char* param(const ws_config* config, const char* key) noexcept {
-  if (!config || !key) return nullptr;
+  if (!config || !key) {
+    mistake(nullptr, CALLER, "param", "NULL", WS_INVALID);
+    return nullptr;
+  }
   auto found = config->params.find(key);
   return found == config->params.end() ? nullptr : found->second.c_str();
 }
@@ -43,62 +47,80 @@ const HandshakeRequest* request_of(const ws_request* request) {
   return reinterpret_cast<const HandshakeRequest*>(request);
 }
 
-HandshakeRequest* request_of(ws_request* request) {
-  return reinterpret_cast<HandshakeRequest*>(request);
+// The request, if the thread is in its handshake and the other argument is there. Else nullptr, and
+// the mistake is logged.
+HandshakeRequest* in_handshake_of(const ws_request* request, const void* argument,
+                                  const void* caller, const char* function) noexcept {
+  const char* what = nullptr;
+  if (!request || !argument) what = "NULL";
+  else if (request_of(request) != current_request) what = "not in the handshake of this request";
+  if (!what) return const_cast<HandshakeRequest*>(request_of(request));
+  mistake(nullptr, caller, function, what, WS_INVALID);
+  return nullptr;
 }
 
 ws_text request_fact(const ws_request* request, ws_fact fact) noexcept {
-  return request ? request_of(request)->facts.get(fact) : ws_text{};
+  auto* asked = in_handshake_of(request, request, CALLER, "request_fact");
+  return asked ? asked->facts.get(fact) : ws_text{};
 }
 
 ws_text request_header(const ws_request* request, const char* name) noexcept {
-  return request && name ? request_of(request)->header(name) : ws_text{};
+  auto* asked = in_handshake_of(request, name, CALLER, "request_header");
+  return asked ? asked->header(name) : ws_text{};
 }
 
 ws_text request_subprotocol(const ws_request* request, size_t index) noexcept {
-  if (!request || index >= request_of(request)->subprotocols.size()) return {};
-  const std::string& name = request_of(request)->subprotocols[index];
+  auto* asked = in_handshake_of(request, request, CALLER, "request_subprotocol");
+  if (!asked || index >= asked->subprotocols.size()) return {};
+  const std::string& name = asked->subprotocols[index];
   return {name.c_str(), name.size()};
 }
 
 ws_text request_cookie(const ws_request* request, const char* name) noexcept {
-  if (!request || !name) return {};
-  return or_nothing([&] { return request_of(request)->cookie(name); });
+  auto* asked = in_handshake_of(request, name, CALLER, "request_cookie");
+  return asked ? or_nothing([&] { return asked->cookie(name); }) : ws_text{};
 }
 
 ws_text request_parameter(const ws_request* request, const char* name) noexcept {
-  if (!request || !name) return {};
-  return or_nothing([&] { return request_of(request)->parameter(name); });
+  auto* asked = in_handshake_of(request, name, CALLER, "request_parameter");
+  return asked ? or_nothing([&] { return asked->parameter(name); }) : ws_text{};
 }
 
 void request_headers(const ws_request* request, void (*each)(void*, const char*, const char*),
                      void* context) noexcept {
-  if (request && each) request_of(request)->each_header(each, context);
+  constexpr const char* kSelf = "request_headers";
+  auto* asked = in_handshake_of(request, reinterpret_cast<void*>(each), CALLER, kSelf);
+  if (!asked) return;
+  try {
+    asked->each_header(each, context);
+  } catch (...) {
+    mistake(nullptr, CALLER, kSelf, "an exception left the function that it called", WS_INVALID);
+  }
 }
 
 ws_result accept_subprotocol(ws_request* request, const char* subprotocol) noexcept {
-  if (!request || !subprotocol)
-    return mistake(nullptr, CALLER, "accept_subprotocol", "NULL", WS_INVALID);
-  HandshakeRequest& asked = *request_of(request);
+  auto* asked = in_handshake_of(request, subprotocol, CALLER, "accept_subprotocol");
+  if (!asked) return WS_INVALID;
   std::string_view name = subprotocol;
-  asked.forged |=
+  asked->forged |=
       std::any_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127; });
-  auto found = std::find(asked.subprotocols.begin(), asked.subprotocols.end(), subprotocol);
-  if (found == asked.subprotocols.end()) return WS_INVALID;
-  asked.facts.set(WS_SUBPROTOCOL, {found->c_str(), found->size()});
+  auto found = std::find(asked->subprotocols.begin(), asked->subprotocols.end(), subprotocol);
+  if (found == asked->subprotocols.end()) return WS_INVALID;
+  asked->facts.set(WS_SUBPROTOCOL, {found->c_str(), found->size()});
   return WS_OK;
 }
 
 ws_result add_header(ws_request* request, const char* name, const char* value) noexcept {
   constexpr const char* kSelf = "add_header";
-  if (!request || !name || !value) return mistake(nullptr, CALLER, kSelf, "NULL", WS_INVALID);
+  auto* asked = in_handshake_of(request, name && value ? name : nullptr, CALLER, kSelf);
+  if (!asked) return WS_INVALID;
   if (!may_be_added(name, value))
     return mistake(nullptr, CALLER, kSelf,
                    "the name is no token or one of the server's own headers, or the value has a "
                    "control character",
                    WS_INVALID);
   return or_no_memory([&] {
-    request_of(request)->response_headers.emplace_back(name, value);
+    asked->response_headers.emplace_back(name, value);
     return WS_OK;
   });
 }
@@ -106,26 +128,30 @@ ws_result add_header(ws_request* request, const char* name, const char* value) n
 ws_result set_body(ws_request* request, const char* content_type, const void* data,
                    size_t size) noexcept {
   constexpr const char* kSelf = "set_body";
-  if (!request || !content_type || !data_is_fine(data, size))
-    return mistake(nullptr, CALLER, kSelf, "NULL, or more bytes than there can be", WS_INVALID);
+  auto* asked = in_handshake_of(request, content_type, CALLER, kSelf);
+  if (!asked) return WS_INVALID;
+  if (!data_is_fine(data, size))
+    return mistake(nullptr, CALLER, kSelf, "NULL with a size, or more bytes than there can be",
+                   WS_INVALID);
   if (!may_be_added("Content-Type", content_type) || !*content_type)
     return mistake(nullptr, CALLER, kSelf, "the content type is empty or has a control character",
                    WS_INVALID);
   return or_no_memory([&] {
-    HandshakeRequest& asked = *request_of(request);
     std::string type = content_type, body(static_cast<const char*>(data), size);
-    asked.content_type.swap(type);
-    asked.body.swap(body);
+    asked->content_type.swap(type);
+    asked->body.swap(body);
     return WS_OK;
   });
 }
 
 ws_result set_note(ws_request* request, const void* data, size_t size) noexcept {
-  if (!request || (!data && size) || size > kMaxNote)
-    return mistake(nullptr, CALLER, "set_note", "NULL, or more than 64 KiB", WS_INVALID);
+  constexpr const char* kSelf = "set_note";
+  auto* asked = in_handshake_of(request, request, CALLER, kSelf);
+  if (!asked) return WS_INVALID;
+  if ((!data && size) || size > kMaxNote)
+    return mistake(nullptr, CALLER, kSelf, "NULL with a size, or more than 64 KiB", WS_INVALID);
   return or_no_memory([&] {
-    HandshakeRequest& asked = *request_of(request);
-    asked.facts.set(WS_NOTE, asked.keep(std::string(static_cast<const char*>(data), size)));
+    asked->facts.set(WS_NOTE, asked->keep(std::string(static_cast<const char*>(data), size)));
     return WS_OK;
   });
 }

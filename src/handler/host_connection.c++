@@ -32,7 +32,7 @@ template <class Work>
 ws_result now_or_soon(ws_connection& peer, Work work) {
   if (!current_call.on_loop)
     return or_no_memory([&] { return peer.remote->any_thread_post(work) ? WS_OK : WS_CLOSED; });
-  if (!peer.connection) return WS_CLOSED;
+  if (peer.ended) return WS_CLOSED;
   return or_no_memory([&] {
     work(*peer.connection);
     return WS_OK;
@@ -69,17 +69,22 @@ ws_result send_buffer(ws_connection* connection, const ws_buffer* buffer) noexce
       [&] { return result_of(peer->remote->any_thread_send(message_of(*buffer))); });
 }
 
-// What is wrong with the next piece of the message that is sent in fragments; or nullptr. The text
-// is checked on the way.
-const char* take_fragment(ws_connection& peer, ws_type type, Bytes piece, bool last) {
-  auto& fragments = peer.fragments;
-  if (fragments && fragments->type != type) return "another type than that of the first piece";
-  ws_connection::Fragments now = fragments ? *fragments : ws_connection::Fragments{type, {}};
+// What the message that is sent in fragments is after its next piece: the text is checked on the
+// way. Or what is wrong with the piece.
+const char* follow_fragment(const ws_connection& peer, ws_type type, Bytes piece, bool last,
+                            ws_connection::Fragments& now) {
+  if (peer.fragments) now = *peer.fragments;
+  if (now.type != type) return "another type than that of the first piece";
   if (type == WS_TEXT && (!now.utf8.feed(piece) || (last && !now.utf8.complete()))) return kNotUtf8;
-  if (last) fragments.reset();
-  else if (fragments) *fragments = now;
-  else fragments = std::make_unique<ws_connection::Fragments>(now);
   return nullptr;
+}
+
+SendResult send_fragment_of(ws_connection& peer, Opcode type, Bytes piece, bool last) {
+  if (current_call.on_loop) return peer.connection->send_fragment(type, piece, last);
+  std::vector<uint8_t> copy(piece.begin(), piece.end());
+  return peer.remote->any_thread_send(
+      piece.size(),
+      [copy = std::move(copy), type, last](Connection& to) { to.send_fragment(type, copy, last); });
 }
 
 ws_result send_fragment(ws_connection* connection, ws_type type, const void* data, size_t size,
@@ -90,20 +95,15 @@ ws_result send_fragment(ws_connection* connection, ws_type type, const void* dat
   if (const char* wrong = wrong_with(type, data, size, 0))
     return mistake(peer, CALLER, kSelf, wrong, WS_INVALID);
   Bytes piece = bytes_from(data, size);
-  const char* wrong = nullptr;
-  ws_result result = or_no_memory([&] {
-    wrong = take_fragment(*peer, type, piece, last);
-    if (wrong) return WS_INVALID;
-    Opcode opcode = Opcode(type);
-    if (current_call.on_loop)
-      return result_of(peer->connection->send_fragment(opcode, piece, last));
-    std::vector<uint8_t> copy(piece.begin(), piece.end());
-    return result_of(
-        peer->remote->any_thread_send(size, [copy = std::move(copy), opcode, last](Connection& to) {
-          to.send_fragment(opcode, copy, last);
-        }));
+  ws_connection::Fragments now{type, {}};
+  if (const char* wrong = follow_fragment(*peer, type, piece, last, now))
+    return mistake(peer, CALLER, kSelf, wrong, WS_INVALID);
+  return or_no_memory([&] {
+    auto fragments = last ? nullptr : std::make_unique<ws_connection::Fragments>(now);
+    SendResult sent = send_fragment_of(*peer, Opcode(type), piece, last);
+    if (sent != SendResult::closed) peer->fragments = std::move(fragments);
+    return result_of(sent);
   });
-  return wrong ? mistake(peer, CALLER, kSelf, wrong, result) : result;
 }
 
 ws_result ping(ws_connection* connection, const void* data, size_t size) noexcept {
@@ -138,6 +138,8 @@ ws_result close(ws_connection* connection, uint16_t code, const char* reason,
 ws_result abort(ws_connection* connection) noexcept {
   ws_connection* peer = in_callback_of(connection, CALLER, "abort");
   if (!peer) return WS_WRONG_THREAD;
+  if (!current_call.on_loop)
+    return or_no_memory([&] { return peer->remote->any_thread_abort() ? WS_OK : WS_CLOSED; });
   if (peer->remote) peer->remote->closing();
   return now_or_soon(*peer, [](Connection& to) { to.abort(); });
 }
@@ -203,8 +205,11 @@ ws_handle handle(ws_connection* connection) noexcept {
   ws_connection* peer = in_callback_of(connection, CALLER, "handle");
   if (!peer) return {0};
   try {
-    if (!peer->remote && peer->connection) peer->remote = Remote::make(*peer, *peer->connection);
-    return {peer->remote ? peer->remote->id() : 0};
+    if (!peer->remote) {
+      peer->remote = Remote::make(*peer, *peer->connection);
+      if (peer->ended) peer->remote->gone();  // asked for in close: it names what is gone
+    }
+    return {peer->remote->id()};
   } catch (const std::bad_alloc&) {
     return {0};
   }

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "src/handler/host_support.h"
+#include "src/handler/library.h"
 #include "src/protocol/close_code.h"
 
 // Counts the handlers' references; connections share what it points to.
@@ -18,6 +19,17 @@ const std::shared_ptr<const PreparedMessage>& message_of(const ws_buffer& buffer
 }
 
 namespace {
+
+// Calls a handler's function that is no callback of a connection's.
+template <class Function, class... Arguments>
+void call_guarded(const char* what, Function function, Arguments... arguments) noexcept {
+  try {
+    function(arguments...);
+  } catch (...) {
+    if (auto library = Library::of_code(reinterpret_cast<const void*>(function)))
+      library->log(LogLevel::error, what);
+  }
+}
 
 // What is wrong with a message; or nullptr.
 const char* wrong_with_message(ws_type type, const void* data, size_t size, uint32_t flags) {
@@ -68,7 +80,8 @@ class Posted {
  public:
   Posted(void (*call)(ws_connection*, void*), void* context) : call_(call), context_(context) {}
   ~Posted() {
-    if (call_) call_(nullptr, context_);
+    ws_connection* gone = nullptr;
+    if (call_) call_guarded("exception left a posted call", call_, gone, context_);
   }
   Posted(const Posted&) = delete;
   Posted& operator=(const Posted&) = delete;
@@ -110,12 +123,15 @@ ws_buffer* buffer(const ws_host*, ws_type type, const void* data, size_t size, u
     auto made = std::make_unique<ws_buffer>();
     bool may_compress = !(flags & WS_UNCOMPRESSED);
     Bytes payload = bytes_from(data, size);
-    made->message = release
-                        ? std::make_shared<PreparedMessage>(Opcode(type), payload, may_compress,
-                                                            [=] { release(context); })
-                        : std::make_shared<PreparedMessage>(Opcode(type), payload, may_compress);
+    if (release) {
+      auto released = [=] { call_guarded("exception left a buffer's release", release, context); };
+      made->message =
+          std::make_shared<PreparedMessage>(Opcode(type), payload, may_compress, released);
+    } else {
+      made->message = std::make_shared<PreparedMessage>(Opcode(type), payload, may_compress);
+    }
     return made.release();
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {
     return nullptr;
   }
 }

@@ -2,8 +2,8 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
-#include <new>
 
 #include "mod_websocket/handler_abi.h"
 #include "src/handler/peer.h"
@@ -49,7 +49,7 @@ template <class Work>
 ws_result or_no_memory(Work work) noexcept {
   try {
     return work();
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {  // std::length_error too
     return WS_NO_MEMORY;
   }
 }
@@ -58,7 +58,7 @@ template <class Work>
 ws_text or_nothing(Work work) noexcept {
   try {
     return work();
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {
     return {};
   }
 }

@@ -6,6 +6,7 @@
 #include "src/handler/remote.h"
 #include "src/handler/request.h"
 #include "src/handler/workers.h"
+#include "src/protocol/close_code.h"
 #include "src/protocol/utf8.h"
 
 namespace mws {
@@ -25,6 +26,15 @@ struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_co
   mws::Connection* connection = nullptr;  // from on_open to the return of on_close
   std::shared_ptr<mws::Remote> remote;    // from the first handle on; with workers from on_open on
   std::shared_ptr<mws::Strand> strand;    // with workers
+  bool ended = false;                     // on_close has come; the loop's
+  // With workers: what close tells, from on_close on.
+  struct End {
+    uint16_t code;
+    bool clean;
+    uint8_t reason_size;
+    char reason[mws::kMaxCloseReason];
+  };
+  std::unique_ptr<End> end;
   struct Fragments {
     ws_type type;
     mws::Utf8Validator utf8;
@@ -40,5 +50,9 @@ struct CurrentCall {
   bool on_loop = false;  // else on a worker
 };
 extern thread_local constinit CurrentCall current_call;
+// The handler whose code the calling thread is in, as far as the server called it; and the request
+// whose handshake it is in.
+extern thread_local constinit const Handler* current_handler;
+extern thread_local constinit const HandshakeRequest* current_request;
 
 }  // namespace mws

@@ -16,7 +16,8 @@ Workers::~Workers() {
     finishing_ = true;
   }
   wanted_.notify_all();
-  for (auto& thread : threads_) thread.join();
+  for (auto& thread : threads_)
+    if (thread.joinable()) thread.join();
 }
 
 void Workers::start() {
@@ -32,13 +33,29 @@ void Workers::add_thread() {
   alive_++;
 }
 
-void Workers::schedule(std::shared_ptr<Strand> strand) {
+void Workers::push(std::shared_ptr<Strand> strand) {
+  Strand* last = strand.get();
+  (last_ready_ ? last_ready_->next_ready_ : first_ready_) = std::move(strand);
+  last_ready_ = last;
+  ready_++;
+}
+
+std::shared_ptr<Strand> Workers::pop() {
+  auto strand = std::move(first_ready_);
+  first_ready_ = std::move(strand->next_ready_);
+  if (!first_ready_) last_ready_ = nullptr;
+  ready_--;
+  return strand;
+}
+
+void Workers::schedule(std::shared_ptr<Strand> strand) noexcept {
   std::lock_guard hold(lock_);
-  ready_.push_back(std::move(strand));
-  if (ready_.size() > idle_ && threads_.size() < most_) {
+  if (finishing_ && !alive_) return;
+  push(std::move(strand));
+  if (ready_ > idle_ && threads_.size() < most_ && !finishing_) {
     try {
       add_thread();
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
       // Fewer will do: start() made one.
     }
   }
@@ -49,15 +66,15 @@ void Workers::work() {
   std::unique_lock lock(lock_);
   while (true) {
     idle_++;
-    wanted_.wait(lock, [this] { return !ready_.empty() || finishing_; });
+    wanted_.wait(lock, [this] { return ready_ || finishing_; });
     idle_--;
-    if (ready_.empty()) break;
-    auto strand = std::move(ready_.front());
-    ready_.pop_front();
+    if (!ready_) break;
+    auto strand = pop();
     lock.unlock();
     bool more = strand->run_one();
+    if (!more) strand.reset();
     lock.lock();
-    if (more) ready_.push_back(std::move(strand));  // behind the others: each has its turn
+    if (more) push(std::move(strand));  // behind the others: each has its turn
   }
   alive_--;
   ended_.notify_all();
@@ -85,14 +102,23 @@ bool Strand::add(Kind kind, size_t bytes, std::function<void()> event) {
     if (ended_) return true;
     events_.push_back({kind, bytes, std::move(event)});
     bytes_ += bytes;
-    ended_ = kind == Kind::end;
     if (kind == Kind::input && (bytes_ >= kBytes || events_.size() >= kEvents)) full_ = true;
     has_room = !full_;
-    schedules = !scheduled_ && next() != events_.end();
+    schedules = !scheduled_ && has_more();
     scheduled_ |= schedules;
   }
   if (schedules) workers_.schedule(shared_from_this());
   return has_room;
+}
+
+void Strand::end(std::shared_ptr<void> held) noexcept {
+  {
+    std::lock_guard hold(lock_);
+    ended_ = true;
+    held_ = std::move(held);
+    if (std::exchange(scheduled_, true)) return;
+  }
+  workers_.schedule(shared_from_this());
 }
 
 // With lock_. The first event that may run now.
@@ -101,27 +127,35 @@ std::deque<Strand::Event>::iterator Strand::next() {
                       [this](const Event& each) { return !paused_ || each.kind != Kind::input; });
 }
 
-bool Strand::run_one() {
+bool Strand::run_one() noexcept {
   Event event;
   {
-    std::lock_guard hold(lock_);
+    std::unique_lock hold(lock_);
     auto first = next();
+    if (first == events_.end()) return run_last(std::move(hold)), false;
     event = std::move(*first);
-    if (event.kind == Kind::end) events_.clear();
-    else events_.erase(first);
+    events_.erase(first);
   }
   event.run();
+  event.run = nullptr;
   bool again, resumes;
   {
     std::lock_guard hold(lock_);
     bytes_ -= event.bytes;
     resumes = full_ && bytes_ <= kBytes / 2 && events_.size() <= kEvents / 2;
     if (resumes) full_ = false;
-    again = next() != events_.end();
+    again = has_more();
     scheduled_ = again;
   }
-  if (resumes) resume_();
+  if (resumes) worker_insist(resume_);
   return again;
+}
+
+void Strand::run_last(std::unique_lock<std::mutex> hold) {
+  events_.clear();
+  auto held = std::move(held_);
+  hold.unlock();
+  last_();
 }
 
 void Strand::pause() {

@@ -1,17 +1,31 @@
 // A bounded pool of threads for handlers that block, and the order of what they are called with:
 // each connection has a strand, whose events run one at a time and in their order.
 #pragma once
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
 namespace mws {
 
 class Strand;
+
+// What must be done, on a worker: where there is no memory for it, waits for some.
+template <class Work>
+void worker_insist(Work work) noexcept {
+  while (true) {
+    try {
+      return work();
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  }
+}
 
 class Workers {
  public:
@@ -20,8 +34,9 @@ class Workers {
 
   // Makes sure that there is a thread. Throws std::system_error if the system has no room for one.
   void start();
-  // Has one of the threads run what waits on the strand. Any thread; after start().
-  void schedule(std::shared_ptr<Strand> strand);
+  // Has one of the threads run what waits on the strand. Takes no memory. Any thread; after
+  // start().
+  void schedule(std::shared_ptr<Strand> strand) noexcept;
   // Waits until nothing is left to run and ends the threads; false if that takes longer. What is
   // scheduled from then on never runs.
   bool finish(uint64_t within_ms);
@@ -29,11 +44,15 @@ class Workers {
  private:
   void work();
   void add_thread();
+  void push(std::shared_ptr<Strand> strand);
+  std::shared_ptr<Strand> pop();
 
   const unsigned most_;
   std::mutex lock_;
   std::condition_variable wanted_, ended_;
-  std::deque<std::shared_ptr<Strand>> ready_;  // from here on under lock_
+  std::shared_ptr<Strand> first_ready_;  // a list; from here on under lock_
+  Strand* last_ready_ = nullptr;
+  size_t ready_ = 0;
   std::vector<std::thread> threads_;
   unsigned idle_ = 0, alive_ = 0;
   bool finishing_ = false;
@@ -48,16 +67,19 @@ class Strand final : public std::enable_shared_from_this<Strand> {
   enum class Kind : uint8_t {
     input,   // from the client: waits while the strand is paused
     notice,  // of anything else
-    end,     // the last: what has not run of the input never will if the strand is paused
   };
 
-  // On each run on which the strand has become short enough again, calls resume, on the worker.
-  Strand(Workers& workers, std::function<void()> resume)
-      : workers_(workers), resume_(std::move(resume)) {}
+  // On each run on which the strand has become short enough again, calls resume, on the worker; and
+  // last as the last of all.
+  Strand(Workers& workers, std::function<void()> resume, std::function<void()> last)
+      : workers_(workers), resume_(std::move(resume)), last_(std::move(last)) {}
 
   // Any thread. False, for input, if enough waits: its source should pause until resume. After the
-  // end nothing runs. Throws std::bad_alloc.
+  // end nothing is added. Throws std::bad_alloc, and then nothing was.
   bool add(Kind kind, size_t bytes, std::function<void()> event);
+  // The last event comes, behind all that wait, but for input while the strand is paused, which
+  // then never runs. Holds on to what is given until it has run. Once; takes no memory.
+  void end(std::shared_ptr<void> held) noexcept;
   // From inside of events.
   void pause();
   void resume();
@@ -69,13 +91,17 @@ class Strand final : public std::enable_shared_from_this<Strand> {
     size_t bytes;
     std::function<void()> run;
   };
-  bool run_one();  // true if there is more to run
+  bool run_one() noexcept;  // true if there is more to run
+  void run_last(std::unique_lock<std::mutex> hold);
   std::deque<Event>::iterator next();
+  bool has_more() { return ended_ || next() != events_.end(); }
 
   Workers& workers_;
-  const std::function<void()> resume_;
+  const std::function<void()> resume_, last_;
+  std::shared_ptr<Strand> next_ready_;  // in the workers' list
   std::mutex lock_;
   std::deque<Event> events_;  // from here on under lock_
+  std::shared_ptr<void> held_;
   size_t bytes_ = 0;
   bool scheduled_ = false, paused_ = false, full_ = false, ended_ = false;
 };

@@ -20,7 +20,11 @@ ws_connection* abi(Connection& connection) {
   current_call = {peer, true};
   return peer;
 }
-ws_request* abi(HandshakeRequest& request) { return reinterpret_cast<ws_request*>(&request); }
+// As in its handshake from now on.
+ws_request* abi(HandshakeRequest& request) {
+  current_request = &request;
+  return reinterpret_cast<ws_request*>(&request);
+}
 
 struct Case {
   Client client;
