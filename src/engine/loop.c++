@@ -258,8 +258,8 @@ void Loop::reserve_timers(size_t timers) {
 void Loop::note_time(Connection& connection) {
   if (!serves_many_) return;
   uint64_t now_ms = coarse_ms(), took_ms = now_ms - noted_ms_.load(std::memory_order_relaxed);
-  if (took_ms > kSlow_ms) connection.endpoint_.on_slow(took_ms, false);
   noted_ms_.store(now_ms, std::memory_order_relaxed);
+  if (took_ms > kSlow_ms) connection.endpoint_.on_slow(took_ms, false);
 }
 
 void Loop::any_thread_tell_if_held_up() {

@@ -43,6 +43,11 @@ inline Events take_frames(std::string_view& wire) {
         frames.push_back(joined("compressed text", inflated(client, payload)));
         break;
       }
+      case 0x01: frames.push_back(joined("first text", payload)); break;
+      case 0x02: frames.push_back(joined("first binary", payload)); break;
+      case 0x00: frames.push_back(joined("piece", payload)); break;
+      case 0x80: frames.push_back(joined("last", payload)); break;
+      case 0x89: frames.push_back(joined("ping", payload)); break;
       case 0x8a: frames.push_back(joined("pong", payload)); break;
       case 0x88: {
         unsigned code = size < 2 ? 1005 : uint8_t(payload[0]) << 8 | uint8_t(payload[1]);
@@ -190,6 +195,9 @@ class Log final : public Endpoint {
   int opened = 0, closed = 0, destroyed = 0;
   std::function<void(Connection&)> then_on_open, then_on_close;
   std::function<void(Connection&, Opcode, Bytes)> then_on_message;
+  std::function<void(Connection&)> then_on_drained;             // writes down nothing itself
+  std::function<void(Connection&, uint32_t id)> then_on_timer;  // nor does this
+  std::function<void(uint64_t ms)> then_on_slow;
   std::vector<SendResult> results;  // of the echoes
 
   void on_open(Connection& c) noexcept override {
@@ -203,6 +211,17 @@ class Log final : public Endpoint {
     events.push_back(message_event(type, text_of(payload)));
     if (echoes) results.push_back(c.send(type, payload));
     if (then_on_message) then_on_message(c, type, payload);
+  }
+  void on_drained(Connection& c) noexcept override {
+    EXPECT_EQ(connection, &c);
+    if (then_on_drained) then_on_drained(c);
+  }
+  void on_timer(Connection& c, uint32_t id) noexcept override {
+    EXPECT_EQ(connection, &c);
+    if (then_on_timer) then_on_timer(c, id);
+  }
+  void on_slow(uint64_t ms, bool) noexcept override {
+    if (then_on_slow) then_on_slow(ms);
   }
   void on_close(Connection& c, uint16_t code, std::string_view reason,
                 bool clean) noexcept override {
