@@ -11,7 +11,8 @@ import zlib
 import pytest
 
 from deflate import OFFER, RSV1, inflated, next_payload
-from harness import (BINARY, CONTINUATION, ECHO, LIMIT_S, PING, PONG, TEXT, UPGRADE, Client, Server, eventually, frame, said)
+from harness import (BINARY, CONTINUATION, ECHO, LIMIT_S, PING, PONG, TEXT, UPGRADE, Client, Server, eventually, frame, read_response, request,
+                     said)
 from hostile import serving, unharmed
 
 MIB = 1 << 20
@@ -24,6 +25,14 @@ CONFIG = ECHO + """
 <Location /ticker/fast>
     WebSocketHandler ticker
     WebSocketParam interval 10
+</Location>
+<Location /auth>
+    WebSocketHandler auth
+    WebSocketParam token "open sesame%"
+</Location>
+<Location /auth/nobody>
+    WebSocketHandler auth
+    WebSocketParam other parameter
 </Location>
 <Location /upload>
     WebSocketHandler upload
@@ -43,11 +52,14 @@ CONFIG = ECHO + """
     WebSocketHandler bench
 </Location>
 """
+NO_TOKEN = r"auth\.so: rejects every client, as there is no WebSocketParam token$"
 
 
 @pytest.fixture(scope="module", params=["tcp", "resident-tls"])
 def server(request):
+    # The token of /auth is inherited by nothing: /auth/nobody has a handler and parameters of its own.
     with serving(CONFIG, mooring=request.param) as running:
+        running.expect(NO_TOKEN)
         yield running
 
 
@@ -87,6 +99,7 @@ def test_ticks_come_in_their_order(server, path):
 def test_a_client_that_reads_too_slowly_misses_ticks(mooring):
     """Small buffers on both sides, so that what they take is few."""
     with serving("SendBufferSize 4096\n" + CONFIG, mooring=mooring) as server:
+        server.expect(NO_TOKEN)
         with unharmed(server), with_small_buffers(server, "/ticker/fast") as slow, server.websocket("/ticker/fast") as quick:
             ticks = 0
             while ticks < 500:
@@ -123,6 +136,83 @@ def test_a_wrong_interval_in_the_configuration_fails_the_configtest(interval):
         server.kill()
     assert status != 0
     assert "ticker.so: interval is a number of milliseconds from 10 to 60000\n" in text
+
+
+# --- auth ---
+
+def refused(server, *headers, path="/auth"):
+    status, got, body = server.http(path, *UPGRADE, *headers)
+    assert status == 401
+    assert got["content-type"] == "application/json"
+    assert "set-cookie" not in got and "sec-websocket-accept" not in got
+    return got["www-authenticate"], json.loads(body)
+
+
+MISSING = 'Bearer realm="mod_websocket"', {"error": "a token is needed"}
+WRONG = 'Bearer realm="mod_websocket", error="invalid_token"', {"error": "the token is wrong"}
+
+
+@pytest.mark.parametrize("path, headers, way", [
+    ("/auth", ["Authorization: Bearer open sesame%"], "Authorization header"),
+    ("/auth", ["Authorization: bearer open sesame%"], "Authorization header"),
+    ("/auth", ["Cookie: a=b; token=open sesame%; c=d"], "cookie"),
+    ("/auth?a=b&token=open%20sesame%25", [], "query"),
+    ("/auth?token=wrong", ["Authorization: Bearer open sesame%", "Cookie: token=wrong"], "Authorization header"),
+    ("/auth?token=wrong", ["Cookie: token=open sesame%"], "cookie"),
+    ("/auth", ["Authorization: Basic YTpi", "Cookie: token=open sesame%"], "cookie"),
+])
+def test_a_token_lets_in(server, path, headers, way):
+    with server.websocket(path, *headers) as client:
+        assert client.read_frame() == (TEXT, f"welcome: your token came by the {way}".encode())
+        client.echo()
+        client.close()
+
+
+@pytest.mark.parametrize("path, headers", [
+    ("/auth", []), ("/auth?other=open%20sesame%25", []), ("/auth", ["Authorization: Basic YTpi"]), ("/auth", ["Cookie: session=x; tokens=y"]),
+])
+def test_without_a_token_nobody_comes_in(server, path, headers):
+    assert refused(server, *headers, path=path) == MISSING
+
+
+@pytest.mark.parametrize("token", ["open sesame", "open sesame%%", "open sesame%open sesame%", "Open sesame%", "open sesame&", "x"])
+def test_a_wrong_token_is_refused_whatever_way_it_takes(server, token):
+    assert refused(server, f"Authorization: Bearer {token}") == WRONG
+    assert refused(server, f"Cookie: token={token}") == WRONG
+    assert refused(server, path="/auth?token=" + "".join(f"%{ord(char):02x}" for char in token)) == WRONG
+
+
+@pytest.mark.parametrize("headers", [["Authorization: Bearer wrong", "Cookie: token=open sesame%"], ["Cookie: token=wrong"], ["Cookie: token="]])
+def test_the_first_token_counts(server, headers):
+    assert refused(server, *headers, path="/auth?token=open%20sesame%25") == WRONG
+
+
+def test_who_comes_in_gets_a_session_and_the_subprotocol(server):
+    sessions = set()
+    for offered, chosen in [("other, auth.v1", "auth.v1"), ("auth.v2", None), (None, None)]:
+        offer = [f"Sec-WebSocket-Protocol: {offered}"] if offered else []
+        with server.websocket("/auth", "Cookie: token=open sesame%", *offer) as client:
+            assert client.headers.get("sec-websocket-protocol") == chosen
+            sessions.add(re.fullmatch(r"session=([0-9a-f]{32}); Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if server.tls else ""),
+                                      client.headers["set-cookie"])[1])
+            client.read_frame()
+            client.close()
+    assert len(sessions) == 3
+
+
+def test_a_connection_that_was_refused_may_try_again(server):
+    with server.connect() as connection:
+        connection.sendall(request("/auth", *UPGRADE))
+        assert read_response(connection)[0] == 401
+        with Client(connection, "/auth", "Cookie: token=open sesame%") as client:
+            assert client.read_frame()[0] == TEXT
+            client.close()
+
+
+@pytest.mark.parametrize("path, challenge", [("/auth/nobody", MISSING), ("/auth/nobody?token=", WRONG), ("/auth/nobody?token=parameter", WRONG)])
+def test_without_a_parameter_everybody_is_refused(server, path, challenge):
+    assert refused(server, path=path) == challenge
+    assert re.search(r"\[websocket:warn\].*" + NO_TOKEN, server.error_log(), re.M)
 
 
 # --- upload ---

@@ -453,6 +453,34 @@ def test_what_is_logged_while_it_serves_is_on_the_terminal(start, tmp_path):
     assert "[core:info]" in server.stderr and "/missing" in server.stderr
 
 
+@pytest.mark.parametrize("options, token, others", [
+    ([], "demo", ["", "other"]), (["--param", "interval=100"], "demo", [""]), (["--param=token=other", "--param", "interval=100"], "other", ["demo"]),
+    (["--param", "token=\"$HOME\" \\ ${HOME}=%"], "%22$HOME%22%20%5C%20$%7BHOME%7D=%25", ["demo", ""]),
+])
+def test_the_handlers_that_ship_take_parameters_and_a_token(start, options, token, others):
+    server = start(*options).serving()
+    assert handshake(server.port, f"/auth?token={token}") == 101
+    for other in others:
+        assert handshake(server.port, f"/auth?token={other}") == 401
+    assert server.end() == 0
+    assert server.stderr == ""
+
+
+def test_a_parameter_that_a_handler_does_not_take_is_a_reason_to_skip_it(start):
+    server = start("--param", "interval=1").serving()
+    assert "/ticker" not in server.paths() and "/echo" in server.paths()
+    assert server.end() == 0
+    assert re.fullmatch(r"standalone: skipping \S+/ticker\.so: .*interval is a number of milliseconds from 10 to 60000\n", server.stderr)
+
+
+def test_other_handlers_get_no_token_unasked(start, tmp_path):
+    shutil.copy(TOP / "build/handlers/auth.so", tmp_path)
+    server = start("-w", tmp_path).serving()
+    assert handshake(server.port, "/auth?token=demo") == 401
+    assert server.end() == 0
+    assert re.fullmatch(r"\[.*websocket:warn\] .*/auth\.so: rejects every client, as there is no WebSocketParam token\n", server.stderr)
+
+
 def test_an_option_and_its_value_may_be_one_word(start, handlers):
     port = free_port()
     server = start(f"-p{port}", f"-w{handlers}", f"--document-root={TOP / 'www'}").serving()
@@ -464,7 +492,7 @@ def test_an_option_and_its_value_may_be_one_word(start, handlers):
 
 def test_help_and_version_are_shown():
     shown = subprocess.run([STANDALONE, "--help"], check=True, capture_output=True, text=True)
-    for option in ("--port", "--host", "--handlers", "--document-root", "--tls", "--cert", "--key", "--origin", "--mpm", "--log-file",
+    for option in ("--port", "--host", "--handlers", "--document-root", "--param", "--tls", "--cert", "--key", "--origin", "--mpm", "--log-file",
                    "--log-level", "--config", "--module", "--httpd"):
         assert f" {option} " in shown.stdout
     assert shown.stderr == ""
@@ -480,6 +508,10 @@ def test_help_and_version_are_shown():
     (["word"], "what is `word' for? --help lists the options"),
     (["--tls=yes"], "--tls takes no value"),
     (["--origin"], "--origin needs a value"),
+    (["--param", "token"], "--param token: a parameter is KEY=VALUE"),
+    (["--param", "=demo"], "--param =demo: a parameter is KEY=VALUE"),
+    (["--param", "token="], "--param token=: a parameter is KEY=VALUE"),
+    (["--param", "a=b\nc"], "--param $'a=b\\nc': a control character in it"),
     (["-d", ""], "-d needs a value"),
     (["-p", "99999"], "--port 99999: a port is a number from 1 to 65535"),
     (["-p", "0"], "--port 0: a port is a number from 1 to 65535"),
