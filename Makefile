@@ -42,6 +42,8 @@ BENCHES := $(patsubst bench/%.c++,%,$(wildcard bench/*.c++))
 FUZZERS := $(patsubst tests/fuzz/%.c++,%,$(wildcard tests/fuzz/*.c++))
 HEADERS := $(wildcard include/mod_websocket/*.h)
 WWW := $(shell find www -type f)
+# Named one by one: whoever tries it out in place leaves more in the folder.
+TEMPLATE := $(addprefix handlers/template/,hello.c++ Makefile README.md)
 FORMATTED := $(shell find mod_websocket.c++ src include handlers tests/unit tests/fuzz bench \
                \( -name '*.c++' -o -name '*.h' -o -name '*.c' \) -type f 2>/dev/null)
 
@@ -62,6 +64,7 @@ CONF_FILES := build/conf/websocket.load build/conf/websocket.conf build/conf/mod
 
 handlerdir = $(libdir)/mod_websocket/handlers
 wwwdir = $(datadir)/mod_websocket/www
+templatedir = $(datadir)/mod_websocket/template
 pkgconfigdir = $(libdir)/pkgconfig
 
 WARNINGS := -Wall -Wextra -Wshadow
@@ -188,7 +191,7 @@ build/asan/unit_tests: $(ASAN_OBJECTS) build/asan.list | $(TEST_HANDLERS)
 
 # Templates: the paths of this configuration.
 SUBSTITUTE = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@prefix@|$(prefix)|g' -e 's|@includedir@|$(includedir)|g' \
-  -e 's|@libdir@|$(libdir)|g' -e 's|@handlerdir@|$(handlerdir)|g' -e 's|@HTTPD_LIBEXECDIR@|$(HTTPD_LIBEXECDIR)|g' \
+  -e 's|@libdir@|$(libdir)|g' -e 's|@handlerdir@|$(handlerdir)|g' -e 's|@templatedir@|$(templatedir)|g' -e 's|@HTTPD_LIBEXECDIR@|$(HTTPD_LIBEXECDIR)|g' \
   -e 's|@NO_GNU_UNIQUE@|$(NO_GNU_UNIQUE)|g'
 
 build/conf/%: conf/%.in build/config.mk
@@ -304,6 +307,8 @@ install: all ## install module, handlers, headers, configuration (DESTDIR honour
 	install -m 644 $(HEADERS) '$(DESTDIR)$(includedir)/mod_websocket'
 	install -m 644 build/conf/mod_websocket.pc '$(DESTDIR)$(pkgconfigdir)'
 	install -m 755 build/conf/mod_websocket-standalone '$(DESTDIR)$(bindir)'
+	install -d '$(DESTDIR)$(templatedir)'
+	install -m 644 $(TEMPLATE) '$(DESTDIR)$(templatedir)'
 	@for file in $(WWW); do install -D -m 644 "$$file" "$(DESTDIR)$(wwwdir)/$${file#www/}" || exit 1; done
 	@SYSCONF='$(SYSCONF)' REAL_SYSCONF='$(HTTPD_SYSCONFDIR)' MODULE='$(HTTPD_LIBEXECDIR)/mod_websocket.so' tools/install-conf install
 
@@ -311,7 +316,8 @@ uninstall: build/conf/websocket.conf ## undo make install
 	@SYSCONF='$(SYSCONF)' tools/install-conf uninstall
 	rm -f '$(DESTDIR)$(HTTPD_LIBEXECDIR)/mod_websocket.so' $(HANDLERS:%='$(DESTDIR)$(handlerdir)/%.so') \
 	  $(HEADERS:include/%='$(DESTDIR)$(includedir)/%') '$(DESTDIR)$(pkgconfigdir)/mod_websocket.pc' \
-	  '$(DESTDIR)$(bindir)/mod_websocket-standalone' $(WWW:www/%='$(DESTDIR)$(wwwdir)/%')
+	  '$(DESTDIR)$(bindir)/mod_websocket-standalone' $(WWW:www/%='$(DESTDIR)$(wwwdir)/%') \
+	  $(TEMPLATE:handlers/template/%='$(DESTDIR)$(templatedir)/%')
 	@for dir in '$(handlerdir)' '$(libdir)/mod_websocket' '$(includedir)/mod_websocket'; do \
 	  rmdir "$(DESTDIR)$$dir" 2>/dev/null || :; done
 	@test ! -d '$(DESTDIR)$(datadir)/mod_websocket' || find '$(DESTDIR)$(datadir)/mod_websocket' -depth -type d -empty -delete

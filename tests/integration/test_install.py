@@ -39,12 +39,26 @@ def files_below(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
 
 
+def request(connection, path):
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                       "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+
+
 def handshake(port, path):
     """The status of an opening handshake."""
     with socket.create_connection(("127.0.0.1", port), LIMIT_S) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                           "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+        request(connection, path)
         return int(connection.recv(65536).split()[1])
+
+
+def said_first(port, path):
+    """The first frame of a WebSocket, of 9 bytes."""
+    with socket.create_connection(("127.0.0.1", port), LIMIT_S) as connection:
+        request(connection, path)
+        file = connection.makefile("rb")
+        while file.readline() != b"\r\n":
+            pass
+        return file.read(9)
 
 
 class Served:
@@ -101,6 +115,7 @@ def expected_files():
         f"{values['HTTPD_LIBEXECDIR']}/mod_websocket.so",
         *(f"{values['handlerdir']}/{name}.so" for name in handlers),
         *(f"{values['includedir']}/mod_websocket/{path.name}" for path in (TOP / "include/mod_websocket").glob("*.h")),
+        *(f"{values['datadir']}/mod_websocket/template/{name}" for name in ("Makefile", "README.md", "hello.c++")),
         *(f"{values['datadir']}/mod_websocket/{path.relative_to(TOP)}" for path in (TOP / "www").rglob("*") if path.is_file()),
         f"{values['libdir']}/pkgconfig/mod_websocket.pc", f"{values['bindir']}/mod_websocket-standalone"])
 
@@ -242,6 +257,39 @@ def test_handlers_build_with_what_pkg_config_says(tmp_path, sysconf):
     with serve(tmp_path, handlers) as server:
         assert handshake(server.port, "/mine-echo") == 101
         assert handshake(server.port, "/mine-minimal") == 101
+
+
+def test_the_template_is_copied_built_served_and_installed(tmp_path, sysconf):
+    """With nothing but what is installed, and what pkg-config says of it."""
+    make("install", f"DESTDIR={tmp_path}")
+    mine = tmp_path / "my handlers"
+    template, = (word.replace(str(tmp_path), "") for word in pkg_config(tmp_path, "--variable=templatedir"))
+    shutil.copytree(f"{tmp_path}{template}", mine)
+    (mine / "hello.c++").rename(mine / "mine.c++")
+    shutil.copy(TOP / "handlers/minimal.c", mine)
+    values, port = configured(), free_port()
+    standalone = (f"{tmp_path}{values['bindir']}/mod_websocket-standalone -d {tmp_path}{values['datadir']}/mod_websocket/www "
+                  f"--module {tmp_path}{values['HTTPD_LIBEXECDIR']}/mod_websocket.so --param greeting=Welcome")
+    mine_make = ["env", f"PKG_CONFIG_LIBDIR={tmp_path}{values['libdir']}/pkgconfig", f"PKG_CONFIG_SYSROOT_DIR={tmp_path}", "make", "-C", mine]
+
+    def make_mine(*words):
+        return subprocess.run([*mine_make, *words], check=True, capture_output=True, text=True)
+
+    assert "warning" not in make_mine().stderr
+    assert files_below(mine) == ["Makefile", "README.md", "mine.c++", "mine.d", "mine.so", "minimal.c", "minimal.d", "minimal.so"]
+    assert "mine.so" not in make_mine().stdout, "built again, for nothing"
+    os.utime(mine / "mine.c++")
+    assert "-o mine.so.new mine.c++" in make_mine().stdout
+    with Served([*mine_make, "run", f"PORT={port}", f"STANDALONE={standalone}"], port):
+        assert handshake(port, "/minimal") == 101
+        assert said_first(port, "/mine") == b"\x81\x07Welcome"
+    make_mine("install", f"HANDLERDIR={tmp_path}/there")
+    assert files_below(tmp_path / "there") == ["mine.so", "minimal.so"]
+    make_mine("clean")
+    assert files_below(mine) == ["Makefile", "README.md", "mine.c++", "minimal.c"]
+    done = subprocess.run(["env", f"PKG_CONFIG_LIBDIR={mine}", "make", "-C", mine], check=False, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "pkg-config does not find mod_websocket; is it installed, and its folder in PKG_CONFIG_PATH?" in done.stderr
 
 
 def test_a_checkout_configured_for_another_place_is_used_from_there(tmp_path):
