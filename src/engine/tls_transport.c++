@@ -9,6 +9,9 @@
 #include <climits>
 #include <cstring>
 #include <new>
+#include <utility>
+
+#include "src/base/thread.h"
 
 namespace mws {
 
@@ -20,10 +23,30 @@ constexpr size_t kMaxKept = 256 * 1024;
 
 // What OpenSSL wrote and has not been sent. Used within one call of a transport: a thread has one.
 struct Gathered {
-  uint8_t bytes[64 * 1024];
-  size_t size = 0;
+  bool add(Bytes record);
+  static constexpr size_t kBytes = 64 * 1024;
+  uint8_t* bytes;
+  size_t size;
 };
-thread_local Gathered gathered;
+FAST_THREAD_LOCAL Gathered gathered = {nullptr, 0};
+
+// Frees it with the thread. Apart from it, as what has a destructor is slow to find.
+struct GatheredEnd {
+  ~GatheredEnd() { delete[] std::exchange(gathered.bytes, nullptr); }
+  void come() {}
+};
+thread_local GatheredEnd gathered_end;
+
+bool Gathered::add(Bytes record) {
+  if (!bytes) {
+    bytes = new (std::nothrow) uint8_t[kBytes];
+    gathered_end.come();
+  }
+  if (!bytes || size + record.size() > kBytes) return false;
+  memcpy(bytes + size, record.data(), record.size());
+  size += record.size();
+  return true;
+}
 
 }  // namespace
 
@@ -151,12 +174,7 @@ IoResult TlsTransport::write(std::span<const iovec> pieces) {
 int TlsTransport::bio_write(BIO* bio, const char* from, int size) {
   auto& self = *static_cast<TlsTransport*>(BIO_get_data(bio));
   Bytes record(reinterpret_cast<const uint8_t*>(from), size_t(size));
-  if (self.last_ || gathered.size + record.size() > sizeof gathered.bytes) {
-    self.send_gathered(record);
-  } else {
-    memcpy(gathered.bytes + gathered.size, record.data(), record.size());
-    gathered.size += record.size();
-  }
+  if (self.last_ || !gathered.add(record)) self.send_gathered(record);
   return size;
 }
 

@@ -11,9 +11,9 @@
 
 namespace mws {
 
-thread_local constinit CurrentCall current_call;
-thread_local constinit const Handler* current_handler = nullptr;
-thread_local constinit const HandshakeRequest* current_request = nullptr;
+FAST_THREAD_LOCAL CurrentCall current_call;
+FAST_THREAD_LOCAL const Handler* current_handler = nullptr;
+FAST_THREAD_LOCAL const HandshakeRequest* current_request = nullptr;
 
 namespace {
 

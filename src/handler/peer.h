@@ -2,6 +2,7 @@
 #pragma once
 #include <memory>
 
+#include "src/base/thread.h"
 #include "src/engine/connection.h"
 #include "src/handler/remote.h"
 #include "src/handler/request.h"
@@ -49,10 +50,10 @@ struct CurrentCall {
   const ws_connection* peer = nullptr;
   bool on_loop = false;  // else on a worker
 };
-extern thread_local constinit CurrentCall current_call;
+extern FAST_THREAD_LOCAL CurrentCall current_call;
 // The handler whose code the calling thread is in, as far as the server called it; and the request
 // whose handshake it is in.
-extern thread_local constinit const Handler* current_handler;
-extern thread_local constinit const HandshakeRequest* current_request;
+extern FAST_THREAD_LOCAL const Handler* current_handler;
+extern FAST_THREAD_LOCAL const HandshakeRequest* current_request;
 
 }  // namespace mws
