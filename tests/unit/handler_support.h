@@ -31,11 +31,15 @@ class Lines final : public LogSink {
     static const char* const levels[] = {"error: ", "warning: ", "notice: ", "info: ", "debug: "};
     size_t path = line.find(".so: ");
     EXPECT_NE(path, line.npos) << line;
+    std::lock_guard hold(lock_);
     all.push_back(levels[size_t(level)] + std::string(line.substr(path + 5)));
   }
   ptrdiff_t count(const std::string& line) const {
     return std::count(all.begin(), all.end(), line);
   }
+
+ private:
+  std::mutex lock_;
 };
 
 class Request final : public HandshakeRequest {
