@@ -44,7 +44,7 @@ HEADERS := $(wildcard include/mod_websocket/*.h)
 WWW := $(shell find www -type f)
 # Named one by one: whoever tries it out in place leaves more in the folder.
 TEMPLATE := $(addprefix handlers/template/,hello.c++ Makefile README.md)
-FORMATTED := $(shell find mod_websocket.c++ src include handlers tests/unit tests/fuzz bench \
+FORMATTED := $(shell find mod_websocket.c++ src include handlers tests/unit tests/abi tests/fuzz bench \
                \( -name '*.c++' -o -name '*.h' -o -name '*.c' \) -type f 2>/dev/null)
 
 objects = $(patsubst %.c++,$(1)/%.o,$(2))
@@ -58,6 +58,7 @@ sanitized_objects = $(call objects,build/$(1)/obj,$(CORE_SOURCES) $(HTTPD_SOURCE
 MODULE := build/mod_websocket.so
 HANDLER_FILES := $(HANDLERS:%=build/handlers/%.so)
 TEST_HANDLERS := $(patsubst tests/unit/%,build/tests/%.so,$(basename $(wildcard tests/unit/handlers/*.c++ tests/unit/handlers/*.c)))
+ABI_HANDLERS := $(patsubst %.c,build/%.so,$(wildcard tests/abi/*/handler.c))
 CONF_FILES := build/conf/websocket.load build/conf/websocket.conf build/conf/mod_websocket.pc build/conf/mod_websocket-standalone
 
 # ---- flags ---------------------------------------------------------------------------------------
@@ -145,6 +146,12 @@ build/tests/handlers/%.so: tests/unit/handlers/%.c build/config.mk
 	@mkdir -p $(@D) build/obj/tests/unit/handlers
 	$(call handler_cc,build/obj/tests/unit/handlers)
 
+# Handlers of each ABI that there was, against its own header.
+build/tests/abi/%/handler.so: tests/abi/%/handler.c build/config.mk
+	@mkdir -p $(@D)
+	$(call quiet,CC )$(CC) -std=c99 -Wall -Wextra -pedantic -fPIC -fvisibility=hidden $(DEPENDENCIES) -MF $(@:.so=.d) \
+	  $(CPPFLAGS) $(CFLAGS) $(SHARED) $(LDFLAGS) -o $@ $< $(LIBS)
+
 # With a sanitizer, whose flags come last, so that its level of optimisation counts.
 define sanitizer_rules
 build/$(1)/obj/%.o: %.c++ build/config.mk
@@ -184,10 +191,10 @@ build/bench/%: build/obj/bench/%.o build/libcore.a
 	@mkdir -p $(@D)
 	$(call quiet,LD )$(CXX) -pthread $(CXXFLAGS) $(LDFLAGS) -o $@ $< build/libcore.a $(CORE_LIBS)
 
-build/unit_tests: $(CORE_OBJECTS) $(UNIT_OBJECTS) build/unit.list | $(TEST_HANDLERS)
+build/unit_tests: $(CORE_OBJECTS) $(UNIT_OBJECTS) build/unit.list | $(TEST_HANDLERS) $(ABI_HANDLERS)
 	$(call quiet,LD )$(CXX) -pthread $(CXXFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -lgtest_main -lgtest $(CORE_LIBS)
 
-build/asan/unit_tests: $(ASAN_OBJECTS) build/asan.list | $(TEST_HANDLERS)
+build/asan/unit_tests: $(ASAN_OBJECTS) build/asan.list | $(TEST_HANDLERS) $(ABI_HANDLERS)
 	$(call quiet,LD )$(CXX) -pthread $(CXXFLAGS) $(asan_flags) $(LDFLAGS) -o $@ $(filter %.o,$^) -lgtest_main -lgtest $(CORE_LIBS)
 
 # Templates: the paths of this configuration.
@@ -226,7 +233,7 @@ $(FUZZERS:%=build/fuzz/%): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(FUZZ_OB
 -include $(FUZZ_OBJECTS:.o=.d) $(FUZZERS:%=build/fuzz/obj/tests/fuzz/%.d)
 
 -include $(CORE_OBJECTS:.o=.d) $(HTTPD_OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(ASAN_OBJECTS:.o=.d) \
-         $(HANDLERS:%=build/obj/handlers/%.d) $(TEST_HANDLERS:build/tests/%.so=build/obj/tests/unit/%.d) $(BENCHES:%=build/obj/bench/%.d)
+         $(HANDLERS:%=build/obj/handlers/%.d) $(ABI_HANDLERS:.so=.d) $(TEST_HANDLERS:build/tests/%.so=build/obj/tests/unit/%.d) $(BENCHES:%=build/obj/bench/%.d)
 
 # ---- running and testing -------------------------------------------------------------------------
 
