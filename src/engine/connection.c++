@@ -249,6 +249,7 @@ void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean)
 // for.
 void Connection::settle() {
   if (phase_ == Phase::gone) return;
+  if (shown_backlog_) *shown_backlog_ = backlog();
   if (owes_drained_ && !backlog()) tell_drained();
   if (broken_) return go();
   if (phase_ == Phase::flushing && !unsent()) {

@@ -245,5 +245,25 @@ TEST_F(ConnectionInflatesTest, ADrainAwaitsTheAnswersToWhatWasRead) {
   EXPECT_EQ(client.frames(), expected);
 }
 
+TEST_F(ConnectionFlowTest, WhatIsShownOfTheBacklogIsNothingOnceItIsSaidToBeDrained) {
+  std::atomic<size_t> shown = 0;
+  int drained = 0;
+  client.room = 0;
+  log.then_on_open = [&](Connection& c) {
+    c.show_backlog(shown);
+    c.send(Opcode::binary, bytes_of(numbered(0, 2 << 20)));
+  };
+  log.then_on_drained = [&](Connection& c) {
+    drained++;
+    EXPECT_EQ(shown, 0u);
+    c.close(1000, "");
+  };
+  run_and_when_quiet([&] {
+    EXPECT_GT(shown, Connection::kHighWater);
+    client.room = kUnlimited;
+  });
+  EXPECT_EQ(drained, 1);
+}
+
 }  // namespace
 }  // namespace mws
