@@ -62,6 +62,13 @@ TEST_F(HandlerTest, WithNothingButAMessageCallbackWorks) {
             (Events{"text hello", "close 1000"}));
 }
 
+TEST_F(HandlerTest, WithWorkersCanBeDestroyedAfterItHasFinished) {
+  auto handler = configured("tables", log, {}, "only_message", "", 1);
+  EXPECT_TRUE(talk(*handler, {text("hello"), close_frame(1000)}).size());
+  EXPECT_TRUE(handler->finish(30'000));
+  handler.reset();
+}
+
 TEST_F(HandlerTest, OfAnOlderAbiIsNotCalledForWhatItDoesNotKnow) {
   auto handler = configured("tables", log, {}, "without_close");
   EXPECT_EQ(talk(*handler, {text("hello"), close_frame(1000)}),
