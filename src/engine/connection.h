@@ -97,6 +97,13 @@ class Connection final : private Session::Host, private Timer {
   void abort();
   // Bytes that were sent but that the kernel did not take yet.
   size_t buffered_amount() const;
+  // Inside of an event that may go on for long: lets what was sent leave now, as far as that goes
+  // without waiting.
+  void flush();
+  // Inside of an event that may block, on a loop of its own: waits until no more than kHighWater
+  // is left to be sent. False if that cannot be awaited: the connection has broken, the loop has
+  // to stop, or it drains and the client has read nothing for kCloseTimeout_ms.
+  bool make_room();
   // Keeps their number there, for other threads, from now until on_close, and says there once a
   // close frame went out.
   void show(std::atomic<size_t>& backlog, std::atomic<bool>& open) {

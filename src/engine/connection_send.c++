@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <new>
 
+#include "src/base/clock.h"
 #include "src/engine/connection.h"
 #include "src/engine/loop.h"
 
@@ -78,6 +79,25 @@ void Connection::drop_waiting() {
 
 size_t Connection::buffered_amount() const {
   return backlog() + (loop_->corked_ == this ? loop_->cork_.bytes() : 0);
+}
+
+void Connection::flush() {
+  if (loop_->corked_ == this) flush_cork();
+  write_unsent();
+}
+
+bool Connection::make_room() {
+  flush();
+  uint64_t progressed_ms = monotonic_ms();
+  while (!broken_ && unsent() > kHighWater) {
+    if (loop_->must_stop()) return false;
+    if (loop_->must_drain() && monotonic_ms() - progressed_ms > kCloseTimeout_ms) return false;
+    loop_->await_writable(transport_->descriptor());
+    size_t before = unsent();
+    write_unsent();
+    if (unsent() < before) progressed_ms = monotonic_ms();
+  }
+  return !broken_;
 }
 
 void Connection::flush_cork() {

@@ -1,5 +1,6 @@
 #include "src/engine/loop.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -121,6 +122,7 @@ void Loop::any_thread_stop(uint16_t close_code, uint64_t grace_ms) {
 
 void Loop::any_thread_drain(uint16_t close_code, uint64_t over_ms) {
   any_thread_post([this, close_code, over_ms] { begin_drain(close_code, over_ms); });
+  drain_asked_ = true;
 }
 
 void Loop::any_thread_quit() {
@@ -130,7 +132,19 @@ void Loop::any_thread_quit() {
 
 bool Loop::when_readable(int descriptor, std::function<void()> call) {
   when_readable_ = std::move(call);
+  readable_ = descriptor;
   return tell_epoll(epoll_, EPOLL_CTL_ADD, descriptor, &descriptor_tag, EPOLLIN | EPOLLET);
+}
+
+bool Loop::must_stop() const {
+  pollfd call = {readable_, POLLIN, 0};  // poll passes over a negative descriptor
+  return stopping_ || stop_asked_ || poll(&call, 1, 0) > 0;
+}
+
+void Loop::await_writable(int descriptor) const {
+  constexpr int kLook_ms = 100;
+  pollfd awaited[] = {{descriptor, POLLOUT, 0}, {readable_, POLLIN, 0}};
+  poll(awaited, 2, kLook_ms);
 }
 
 void Loop::wake() {

@@ -85,6 +85,11 @@ class Loop {
   void begin_drain(uint16_t close_code, uint64_t over_ms);
   void bury();
 
+  // For a connection that blocks in an event of its own: meanwhile nothing else is done here.
+  bool must_stop() const;
+  bool must_drain() const { return drain_asked_; }
+  void await_writable(int descriptor) const;  // or for a moment
+
   // From connections.
   void link(Connection& connection);
   void unlink(Connection& connection);  // destroyed at the end of the turn
@@ -138,9 +143,10 @@ class Loop {
   Drain drain_{*this};
 
   std::atomic<uint64_t> stop_asked_ = 0;  // close code << 32 | grace_ms
-  std::atomic<bool> quit_asked_ = false;
+  std::atomic<bool> quit_asked_ = false, drain_asked_ = false;
   uint16_t stop_code_ = 0;  // while stopping
   std::function<void()> when_readable_;
+  int readable_ = -1;  // the descriptor of that
 };
 
 template <class Task>

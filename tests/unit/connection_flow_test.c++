@@ -265,5 +265,64 @@ TEST_F(ConnectionFlowTest, WhatIsShownOfTheBacklogIsNothingOnceItIsSaidToBeDrain
   EXPECT_EQ(drained, 1);
 }
 
+TEST_F(ConnectionFlowTest, WhatIsFlushedLeavesBeforeTheEventIsOver) {
+  log.then_on_message = [&](Connection& c, Opcode, Bytes payload) {
+    c.send(Opcode::text, payload);
+    EXPECT_EQ(client.frames(), Events{});
+    c.flush();
+    EXPECT_EQ(client.frames(), Events{"text one"});
+  };
+  client.sends(text("one") + close_frame(1000));
+  adopt(loop, client, log);
+  run(loop);
+  EXPECT_EQ(client.frames(), (Events{"text one", "close 1000"}));
+}
+
+TEST_F(ConnectionFlowTest, WhatHadToWaitIsFlushedToo) {
+  client.room = 0;
+  log.then_on_message = [&](Connection& c, Opcode, Bytes) {
+    for (int i = 0; i < 2; i++) c.send(Opcode::text, bytes_of(numbered(i, 5000))), c.flush();
+    EXPECT_TRUE(client.received.empty());
+    client.room = kUnlimited;
+    EXPECT_TRUE(c.make_room());
+    EXPECT_EQ(client.frames().size(), 2u);
+    EXPECT_EQ(c.buffered_amount(), 0u);
+  };
+  client.sends(text("go") + close_frame(1000));
+  adopt(loop, client, log);
+  run(loop);
+}
+
+struct NoRoomTest : ConnectionFlowTest {
+  void expect_no_room(std::function<void(Connection&)> hindered) {
+    client.room = 0;
+    log.then_on_open = [&](Connection& c) {
+      c.send(Opcode::binary, bytes_of(numbered(0, 2 << 20)));
+      hindered(c);
+      EXPECT_FALSE(c.make_room());
+      c.abort();
+    };
+    adopt(loop, client, log);
+    run(loop);
+    EXPECT_EQ(log.closed, 1);
+  }
+};
+
+TEST_F(NoRoomTest, CanBeAwaitedWhenTheLoopHasToStop) {
+  expect_no_room([&](Connection&) { loop.any_thread_stop(kCloseGoingAway, 1000); });
+}
+
+TEST_F(NoRoomTest, CanBeAwaitedWhenADescriptorHasToBeLookedAt) {
+  int descriptor = eventfd(1, EFD_CLOEXEC);
+  ASSERT_TRUE(loop.when_readable(descriptor, [] {}));
+  expect_no_room([](Connection&) {});
+  close(descriptor);
+}
+
+TEST_F(NoRoomTest, CanBeAwaitedOnABrokenConnection) {
+  client.failing_write = 2;
+  expect_no_room([](Connection&) {});
+}
+
 }  // namespace
 }  // namespace mws
