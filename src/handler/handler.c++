@@ -29,9 +29,11 @@ Handler::Handler(std::shared_ptr<Library> library, Settings settings)
     : library_(std::move(library)),
       table_(library_->table()),
       config_{std::move(settings.params)},
-      location_(std::move(settings.location)) {
+      location_(std::move(settings.location)),
+      needs_thread_(library_->plugin() && !settings.may_detach) {
   library_->add_location(location_);
-  int workers = settings.workers;
+  if (library_->plugin()) state_ = this;
+  int workers = needs_thread_ ? 0 : settings.workers;
   if (workers < 0) workers = table_.flags & WS_BLOCKING ? int(kDefaultWorkers) : 0;
   if (workers) workers_ = std::make_unique<Workers>(unsigned(workers));
 }
@@ -43,9 +45,12 @@ Handler::~Handler() {
 
 Result<std::unique_ptr<Handler>> Handler::configure(std::shared_ptr<Library> library,
                                                     Settings settings) {
-  if (!settings.workers && library->table().flags & WS_BLOCKING)
+  bool own_thread = library->plugin() && !settings.may_detach;
+  if (!settings.workers && library->table().flags & WS_BLOCKING && !own_thread)
     return Failure{library->path() +
-                   ": says that it blocks, so WebSocketWorkers must be 1 or more for it"};
+                   (library->plugin() ? ": is a plugin of apache-websocket, which may block"
+                                      : ": says that it blocks") +
+                   ", so WebSocketWorkers must be 1 or more for it"};
   std::unique_ptr<Handler> handler(new Handler(std::move(library), std::move(settings)));
   if (!handler->table_.configure) {
     handler->configured_ = true;
@@ -100,7 +105,9 @@ void Handler::on_open(Connection& connection) noexcept {
   peer.connection = &connection;
   try {
     if (workers_) give_strand(peer, connection);
+    if (peer.companion) peer.companion->loop_open(peer, connection);
   } catch (const std::bad_alloc&) {
+    peer.strand.reset();
     return connection.abort();
   }
   bool is_told =
@@ -158,6 +165,7 @@ void Handler::on_pong(Connection& connection, Bytes payload) noexcept {
 }
 
 void Handler::on_drained(Connection& connection) noexcept {
+  if (auto& companion = peer_of(connection).companion) companion->loop_drained();
   if (!table_.drained) return;
   dispatch("drained", connection, Strand::Kind::notice, {},
            [this](ws_connection& to, Bytes) { table_.drained(state_, &to); });
@@ -174,6 +182,7 @@ void Handler::on_close(Connection& connection, uint16_t code, std::string_view r
   ws_connection& peer = peer_of(connection);
   peer.ended = true;
   if (peer.remote) peer.remote->gone();
+  if (peer.companion) peer.companion->loop_gone();
   if (peer.strand) {
     peer.end->code = code;
     peer.end->clean = clean;

@@ -25,6 +25,7 @@ class Handler final : public Endpoint {
     std::map<std::string, std::string> params = {};
     std::string location = {};  // for the log
     int workers = -1;  // threads; 0: none, callbacks run on the loop; -1: as the handler wants
+    bool may_detach = false;  // a plugin of apache-websocket needs no thread of its own
   };
   static Result<std::unique_ptr<Handler>> configure(std::shared_ptr<Library> library,
                                                     Settings settings);
@@ -36,6 +37,10 @@ class Handler final : public Endpoint {
   // For the connection that comes of it. Throws std::system_error where there is no room for a
   // thread that it needs.
   std::shared_ptr<Attachment> attach(const HandshakeRequest& request);
+  // A connection has to stay on the thread that brought it, where callbacks may block and use
+  // httpd's request.
+  bool needs_thread() const { return needs_thread_; }
+  const Plugin* plugin() const { return library_->plugin(); }
   // Messages come in pieces.
   bool streams() const { return table_.fragment; }
   // At the end of the process, when all connections are gone: waits for callbacks that still run.
@@ -79,6 +84,7 @@ class Handler final : public Endpoint {
   const ws_handler& table_;
   ws_config config_;
   const std::string location_;
+  const bool needs_thread_;
   void* state_ = nullptr;
   bool configured_ = false;
   std::unique_ptr<Workers> workers_;

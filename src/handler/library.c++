@@ -27,6 +27,13 @@ Library::Library(std::string path, std::string symbol, LogSink& log)
 }
 
 Library::~Library() {
+  if (plugin_ && plugin_->destroy) {
+    try {
+      plugin_->destroy(plugin_);
+    } catch (...) {
+      log(LogLevel::error, "exception left destroy");
+    }
+  }
   if (object_) dlclose(object_);
 }
 
@@ -49,21 +56,34 @@ Result<std::shared_ptr<Library>> Library::load(const std::string& path, const st
     return Failure{path + ": " + symbol + " threw an exception"};
   }
   if (!given) return Failure{path + ": " + symbol + " returned no handler"};
-  if (given->abi < 1 || given->abi > WS_ABI_VERSION)
-    return Failure{path + ": speaks handler ABI " + std::to_string(given->abi) +
-                   ", this server 1 to " + std::to_string(WS_ABI_VERSION) +
-                   "; compile it against this server's headers"};
-  // Behind size and version all fields have the size of a pointer: one that the table holds in part
-  // is not there.
-  size_t size = std::min<size_t>(given->size, sizeof(ws_handler));
-  memcpy(&library->table_, given, size - size % sizeof(void*));
-  if (library->table_.flags & ~uint64_t(WS_BLOCKING))
-    return Failure{path + ": has a flag that this server does not know"};
-  if (!library->table_.message && !library->table_.fragment)
-    return Failure{path + ": has neither a message nor a fragment callback"};
+  if (std::string wrong = library->take(*given); !wrong.empty())
+    return Failure{path + ": " + wrong};
   library->base_ = base_of(reinterpret_cast<const void*>(function));
   in_use.push_back(library);
   return library;
+}
+
+// Empty, or what is wrong with the table.
+std::string Library::take(const ws_handler& given) {
+  static_assert(offsetof(Plugin, version) == offsetof(ws_handler, abi));
+  if (given.abi == 0) {
+    auto* plugin = reinterpret_cast<Plugin*>(const_cast<ws_handler*>(&given));
+    std::string wrong = wrong_with_plugin(*plugin);
+    if (!wrong.empty()) return wrong;
+    plugin_ = plugin;
+    table_ = plugin_callbacks();
+    return "";
+  }
+  if (given.abi > WS_ABI_VERSION)
+    return "speaks handler ABI " + std::to_string(given.abi) + ", this server 1 to " +
+           std::to_string(WS_ABI_VERSION) + "; compile it against this server's headers";
+  // Behind size and version all fields have the size of a pointer: one that the table holds in part
+  // is not there.
+  size_t size = std::min<size_t>(given.size, sizeof(ws_handler));
+  memcpy(&table_, &given, size - size % sizeof(void*));
+  if (table_.flags & ~uint64_t(WS_BLOCKING)) return "has a flag that this server does not know";
+  if (!table_.message && !table_.fragment) return "has neither a message nor a fragment callback";
+  return "";
 }
 
 void Library::log(LogLevel level, std::string_view line) const noexcept {

@@ -7,6 +7,7 @@
 #include "src/base/log.h"
 #include "src/base/log_limit.h"
 #include "src/base/result.h"
+#include "src/handler/plugin.h"
 
 namespace mws {
 
@@ -25,6 +26,8 @@ class Library {
 
   // Callbacks that an older handler does not have are NULL; message is not.
   const ws_handler& table() const { return table_; }
+  // Of what is a plugin of apache-websocket; else nullptr.
+  const Plugin* plugin() const { return plugin_; }
   const std::string& path() const { return path_; }
   void log(LogLevel level, std::string_view line) const noexcept;
 
@@ -45,7 +48,10 @@ class Library {
     Library* library;
   };
   Host host_;
+  std::string take(const ws_handler& given);
+
   ws_handler table_{};
+  Plugin* plugin_ = nullptr;
   std::string path_, symbol_;
   LogSink& log_;
   void* object_ = nullptr;

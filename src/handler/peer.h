@@ -4,6 +4,7 @@
 
 #include "src/base/thread.h"
 #include "src/engine/connection.h"
+#include "src/handler/companion.h"
 #include "src/handler/remote.h"
 #include "src/handler/request.h"
 #include "src/handler/workers.h"
@@ -19,10 +20,11 @@ class Handler;
 struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_connection> {
   ws_connection(mws::Handler& of, const mws::HandshakeRequest& request,
                 const char* const* keep_headers)
-      : handler(of), facts(request, keep_headers) {}
+      : handler(of), facts(request, keep_headers), companion(request.companion) {}
 
   mws::Handler& handler;
   mws::KeptFacts facts;
+  const std::shared_ptr<mws::Companion> companion;  // where the kind of handler has one
   void* user_data = nullptr;
   mws::Connection* connection = nullptr;  // from on_open to the return of on_close
   std::shared_ptr<mws::Remote> remote;    // from the first handle on; with workers from on_open on

@@ -89,20 +89,24 @@ void Remote::add(Errand errand) {
 
 // On the loop's thread.
 void Remote::run() {
-  std::vector<Errand> errands;
   Connection* connection;
   {
     std::lock_guard hold(lock_);
-    errands.swap(errands_);
     connection = connection_;
   }
-  if (!connection) return;
-  connection->run([&] {
-    for (Errand& errand : errands) {
-      errand.work(*connection);
-      posted_bytes_ -= errand.bytes;
-    }
-  });
+  if (connection) connection->run([&] { loop_catch_up(*connection); });
+}
+
+void Remote::loop_catch_up(Connection& connection) {
+  std::vector<Errand> errands;
+  {
+    std::lock_guard hold(lock_);
+    errands.swap(errands_);
+  }
+  for (Errand& errand : errands) {
+    errand.work(connection);
+    posted_bytes_ -= errand.bytes;
+  }
 }
 
 bool Remote::any_thread_post(Work work) { return post({std::move(work), 0}); }

@@ -26,6 +26,8 @@ class Remote final : public std::enable_shared_from_this<Remote> {
 
   // On the loop's thread, in on_close: what has not been done will not be.
   void gone();
+  // On the loop's thread, inside of an event: does what has been posted so far.
+  void loop_catch_up(Connection& connection);
 
   // The rest: any thread; may throw std::bad_alloc, and then nothing was done. False: the
   // connection is gone, or what was to be sent comes after its close.

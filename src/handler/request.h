@@ -12,6 +12,8 @@
 
 namespace mws {
 
+class Companion;
+
 inline constexpr size_t kKeptFacts = size_t(WS_NOTE) + 1;
 inline constexpr size_t kMaxNote = 64 * 1024;  // bytes
 
@@ -52,12 +54,14 @@ class HandshakeRequest {
 
   Facts facts;
   std::vector<std::string> subprotocols;  // offered, in the client's order
+  void* native = nullptr;                 // httpd's own, for plugins of apache-websocket
 
   // The handler's answer:
   std::vector<std::pair<std::string, std::string>> response_headers;
   std::string body, content_type;  // of a rejection; none while content_type is empty
   // The handler chose a subprotocol with a control character: it would have forged a header.
   bool forged = false;
+  std::shared_ptr<Companion> companion;  // of the connection that comes of it
 
  private:
   mutable std::deque<std::string> kept_;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "src/base/clock.h"
+#include "src/httpd/config_aliases.h"
 #include "src/httpd/log.h"
 
 namespace mws {
@@ -118,6 +119,7 @@ const char* set_origin(cmd_parms* cmd, void* config, int argc, char* const argv[
                           "SCHEME://HOST[:PORT]; *.HOST stands for all names below HOST",
                           argv[i]);
   section_of(config).origins = policy;
+  section_of(config).only_trusted = false;
   return nullptr;
 }
 
@@ -125,10 +127,8 @@ const char* set_max_message(cmd_parms* cmd, void* config, const char* text) {
   char* end = nullptr;
   apr_off_t bytes;
   if (apr_strtoff(&bytes, text, &end, 10) || *end || end == text || bytes < 1)
-    return apr_psprintf(cmd->pool,
-                        "WebSocketMaxMessage: \"%s\" is not a number of bytes above 0, such as "
-                        "1048576",
-                        text);
+    return apr_psprintf(cmd->pool, "%s: \"%s\" is not a number of bytes above 0, such as 1048576",
+                        cmd->cmd->name, text);
   section_of(config).max_message = bytes;
   return nullptr;
 }
@@ -255,6 +255,7 @@ struct Loaded {
   std::string file;
   std::map<std::string, std::string> params;
   int workers;
+  bool may_detach;  // WebSocketDetach on
   Handler* handler;
 };
 
@@ -266,19 +267,20 @@ bool load(HandlerUse& use, server_rec* s, apr_pool_t* ptemp, std::vector<Loaded>
     merged = *static_cast<LocationConfig*>(
         merge_location_config(ptemp, defaults, const_cast<LocationConfig*>(use.section)));
   std::string file = file_of(ptemp, use, merged);
+  bool may_detach = merged.detach == 1;
   for (const Loaded& each : loaded)
     if (each.use == &use && each.file == file && each.params == merged.params &&
-        each.workers == merged.workers) {
+        each.workers == merged.workers && each.may_detach == may_detach) {
       use.on_server[s] = each.handler;
       return true;
     }
 
   std::string reason;
   if (auto library = Library::load(file, use.symbol, server_log())) {
-    if (auto handler =
-            Handler::configure(*library, {merged.params, use.location, merged.workers})) {
+    if (auto handler = Handler::configure(
+            *library, {merged.params, use.location, merged.workers, may_detach})) {
       use.on_server[s] = handler->get();
-      loaded.push_back({&use, file, merged.params, merged.workers, handler->get()});
+      loaded.push_back({&use, file, merged.params, merged.workers, may_detach, handler->get()});
       configuration->handlers.push_back(std::move(*handler));
       return true;
     } else {
@@ -305,6 +307,8 @@ const OriginPolicy& LocationConfig::origin_policy() const {
     policy.allow("same");
     return policy;
   }();
+  static const OriginPolicy none;
+  if (only_trusted) return trusted ? *trusted : none;
   return origins ? *origins : same;
 }
 
@@ -348,7 +352,12 @@ void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_confi
     merged->no_handler = base.no_handler;
   }
   if (!add.handler_path) merged->handler_path = base.handler_path;
-  if (!add.origins) merged->origins = base.origins;
+  if (!add.origins && !add.only_trusted) {
+    merged->origins = base.origins;
+    merged->only_trusted = base.only_trusted;
+  }
+  if (!add.trusted) merged->trusted = base.trusted;
+  if (add.reserved_close_codes < 0) merged->reserved_close_codes = base.reserved_close_codes;
   if (!add.max_message) merged->max_message = base.max_message;
   if (add.detach < 0) merged->detach = base.detach;
   if (!add.compression) merged->compression = base.compression;
@@ -427,6 +436,18 @@ const command_rec kDirectives[] = {
                   "(default 30 s, 0 closes all at once)"),
     AP_INIT_TAKE1("WebSocketDrainCode", setter(set_drain_code), nullptr, RSRC_CONF,
                   "close code of a graceful restart or stop, 1001 (the default) or 1012"),
+    // apache-websocket's names.
+    AP_INIT_TAKE1("WebSocketMaxMessageSize", setter(set_max_message), nullptr, kAnywhere,
+                  "as WebSocketMaxMessage"),
+    AP_INIT_TAKE1("MaxMessageSize", setter(set_max_message), nullptr, kAnywhere,
+                  "as WebSocketMaxMessage"),
+    AP_INIT_TAKE1("WebSocketOriginCheck", setter(set_origin_check), nullptr, kAnywhere,
+                  "Off, Same, or Trusted: as WebSocketOrigin any, same, or with a list"),
+    AP_INIT_ITERATE("WebSocketTrustedOrigin", setter(add_trusted_origin), nullptr, kAnywhere,
+                    "origins that may connect under WebSocketOriginCheck Trusted"),
+    AP_INIT_FLAG("WebSocketAllowReservedStatusCodes", setter(set_reserved_close_codes), nullptr,
+                 kAnywhere,
+                 "on: clients may close with codes that are reserved for future use (default off)"),
     {nullptr, {nullptr}, nullptr, 0, RAW_ARGS, nullptr}};
 
 }  // namespace mws

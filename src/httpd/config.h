@@ -22,9 +22,12 @@ struct LocationConfig {
   const char* handler_path = nullptr;
   std::map<std::string, std::string> params;
   const OriginPolicy* origins = nullptr;
-  apr_off_t max_message = 0;  // bytes; 0: not set
-  int detach = -1;            // WebSocketDetach; -1: not set
-  int workers = -1;           // WebSocketWorkers; -1: not set
+  const OriginPolicy* trusted = nullptr;  // WebSocketTrustedOrigin
+  bool only_trusted = false;              // WebSocketOriginCheck Trusted
+  apr_off_t max_message = 0;              // bytes; 0: not set
+  int detach = -1;                        // WebSocketDetach; -1: not set
+  int workers = -1;                       // WebSocketWorkers; -1: not set
+  int reserved_close_codes = -1;          // WebSocketAllowReservedStatusCodes; -1: not set
   const DeflateSettings* compression = nullptr;
 
   const OriginPolicy& origin_policy() const;

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -62,6 +63,7 @@ class HttpdRequest final : public HandshakeRequest {
  public:
   HttpdRequest(request_rec* r, const LocationConfig& location, const DeflateAgreement& deflate)
       : r_(r) {
+    native = r;
     facts.set(WS_METHOD, r->method);
     facts.set(WS_URI, r->unparsed_uri);
     facts.set(WS_PATH, r->uri);
@@ -203,14 +205,17 @@ bool is_first_to_stay(const char* reason) {
   return reasons.insert(reason).second;
 }
 
-bool stays_resident(request_rec* r, const LocationConfig& location) {
+bool stays_resident(request_rec* r, const LocationConfig& location, const Handler& handler) {
   const char* reason = must_stay(r);
-  bool chosen = location.detach == 0 || r->connection->master;
+  const char* chosen = nullptr;
+  if (handler.needs_thread())
+    chosen = "a plugin of apache-websocket may need it (WebSocketDetach on says that it does not)";
+  else if (location.detach == 0 || r->connection->master) chosen = "WebSocketDetach off";
   if (!reason && !chosen) return false;
   // What nobody asked for is said once in a child.
   int level = chosen || !is_first_to_stay(reason) ? APLOG_DEBUG : APLOG_NOTICE;
   ap_log_rerror(APLOG_MARK, level, 0, r, "connection stays on its thread: %s",
-                reason ? reason : "WebSocketDetach off");
+                reason ? reason : chosen);
   return true;
 }
 
@@ -254,14 +259,17 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
                   apr_pstrcat(r->pool, "origin ", origin, " may not connect here", nullptr));
   }
   DeflateAgreement deflate = agree_on_extensions(r, location, opening);
+  // Threads that a plugin makes have to leave signals alone too.
+  std::optional<PreforkSignalsHeld> held;
+  if (handler.plugin()) held.emplace();
   HttpdRequest request(r, location, deflate);
   int status = handler.handshake(request);
   for (const auto& [name, value] : request.response_headers)
     apr_table_add(r->err_headers_out, name.c_str(), value.c_str());
   if (status) return reject(r, status, request);
 
-  PreforkSignalsHeld held;
-  bool stays = stays_resident(r, location);
+  if (!held) held.emplace();
+  bool stays = stays_resident(r, location, handler);
   std::unique_ptr<Transport> transport;
   std::unique_ptr<Loop> loop;  // of its own, for a resident connection
   if (stays) {
@@ -274,6 +282,7 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
   }
   SessionSettings settings{.max_message_bytes = location.max_message_bytes(),
                            .deflate = deflate.parameters,
+                           .allows_reserved_close_codes = location.reserved_close_codes > 0,
                            .streams = handler.streams()};
   auto connection = std::make_unique<Connection>(std::move(transport), handler, settings,
                                                  handler.attach(request));

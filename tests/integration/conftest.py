@@ -17,26 +17,42 @@ from harness import BUILD, TOP, configured
 HANDLER_FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden", "-Iinclude"]
 
 
-@pytest.fixture(scope="session")
-def handlers():
-    """The folder that the handlers made for these tests (handlers/*.c++) are compiled into."""
-    folder = BUILD / sanitizer.NAME / "tests/integration-handlers"
+# As their authors compile plugins of apache-websocket: with httpd's headers, by a C compiler.
+PLUGIN_FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
+
+
+def compiled(sources, folder, command, headers):
+    """The folder, in which there is a shared object of each source that is newer than that and the headers."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = open(folder / "lock", "w")  # of all processes that run tests
     fcntl.flock(lock, fcntl.LOCK_EX)
-    headers = list((TOP / "include/mod_websocket").iterdir())
-    for source in (TOP / "tests/integration/handlers").glob("*.c++"):
+    for source in sources:
         made = folder / (source.stem + ".so")
         if made.exists() and made.stat().st_mtime > max(file.stat().st_mtime for file in [source, *headers]):
             continue
         # Under another name first: another run may have this one loaded.
         new = made.with_suffix(f".{os.getpid()}")
-        subprocess.run([*shlex.split(configured("CXX")), *HANDLER_FLAGS, *sanitizer.compiler_flags(), *configured("NO_GNU_UNIQUE").split(), "-o", new, source],
-                       cwd=TOP, check=True)
+        subprocess.run([*command, "-o", new, source], cwd=TOP, check=True)
         new.chmod(0o755)
         new.rename(made)
     lock.close()
     return folder
+
+
+@pytest.fixture(scope="session")
+def handlers():
+    """The folder that the handlers made for these tests (handlers/*.c++) are compiled into."""
+    command = [*shlex.split(configured("CXX")), *HANDLER_FLAGS, *sanitizer.compiler_flags(), *configured("NO_GNU_UNIQUE").split()]
+    return compiled((TOP / "tests/integration/handlers").glob("*.c++"), BUILD / sanitizer.NAME / "tests/integration-handlers", command,
+                    list((TOP / "include/mod_websocket").iterdir()))
+
+
+@pytest.fixture(scope="session")
+def plugins():
+    """The same for plugins of apache-websocket (plugins/*.c)."""
+    source = TOP / "tests/integration/plugins"
+    command = [*shlex.split(configured("CC")), *PLUGIN_FLAGS, *sanitizer.compiler_flags(), *configured("HTTPD_CPPFLAGS").split()]
+    return compiled(source.glob("*.c"), BUILD / sanitizer.NAME / "tests/integration-plugins", command, list(source.glob("*.h")))
 
 
 @pytest.fixture(scope="session", params=["event", "worker", "prefork"])
