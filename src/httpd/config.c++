@@ -423,8 +423,10 @@ const command_rec kDirectives[] = {
                   "threads per child process that run the handler's callbacks, which may then "
                   "block, 1 to 1024; 0: the event loop runs them (default 0, for handlers that say "
                   "that they block 16)"),
-    AP_INIT_FLAG("WebSocketDetach", setter(set_detach), nullptr, kAnywhere,
-                 "off: every WebSocket keeps the thread that brought it (default on)"),
+    AP_INIT_FLAG(
+        "WebSocketDetach", setter(set_detach), nullptr, kAnywhere,
+        "off: every WebSocket keeps the thread that brought it (default on; for plugins of "
+        "apache-websocket off)"),
     AP_INIT_TAKE1("WebSocketMaxConnections", setter(set_max_connections), nullptr, RSRC_CONF,
                   "most WebSockets at a time, of all child processes (default no limit)"),
     AP_INIT_TAKE1(
