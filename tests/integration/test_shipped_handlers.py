@@ -102,7 +102,7 @@ def test_a_client_that_reads_too_slowly_misses_ticks(mooring):
         server.expect(NO_TOKEN)
         with unharmed(server), with_small_buffers(server, "/ticker/fast") as slow, server.websocket("/ticker/fast") as quick:
             ticks = 0
-            while ticks < 500:
+            while ticks < 800:
                 ticks = said_json(quick)["tick"]
             tick, kept, skipped = 0, 0, 0
             while not skipped:
@@ -110,7 +110,7 @@ def test_a_client_that_reads_too_slowly_misses_ticks(mooring):
                 skipped = told["skipped"]
                 assert told["tick"] == tick + 1 + skipped
                 tick, kept = told["tick"], kept + 1
-                assert kept < 400, "so many ticks wait nowhere but in memory"
+                assert kept < 700, "so many ticks wait nowhere but in memory"
             for _ in range(3):
                 told = said_json(slow)
                 assert told["tick"] == tick + 1 + told["skipped"]
