@@ -63,9 +63,11 @@ void Connection::cancel_timer(uint32_t id) {
   if (timers_) loop_->timers_.cancel(timers_->all[id]);
 }
 
-void Connection::run(const std::function<void()>& work) {
+void Connection::run(const std::function<void()>& work, const std::function<void()>& counted) {
   if (phase_ == Phase::gone) return;
   corked(work);
+  if (shown_backlog_) *shown_backlog_ = backlog();
+  counted();
   settle();
   loop_->note_time(*this);
 }

@@ -124,8 +124,10 @@ class Connection final : private Session::Host, private Timer {
   void cancel_timer(uint32_t id);
 
   // Work for this connection that none of its events brought: what it sends leaves in one write,
-  // and what it changes takes effect.
-  void run(const std::function<void()>& work);
+  // and what it changes takes effect. counted is called when what waits of that is shown, and
+  // before on_drained.
+  void run(
+      const std::function<void()>& work, const std::function<void()>& counted = [] {});
 
   Attachment* attachment() const { return attachment_.get(); }
   Loop& loop() const { return *loop_; }

@@ -45,7 +45,7 @@ class Handler final : public Endpoint {
   bool streams() const { return table_.fragment; }
   // At the end of the process, when all connections are gone: waits for callbacks that still run.
   // False, and logged if it may be, if that takes longer.
-  bool finish(uint64_t within_ms, bool may_log);
+  bool finish(uint64_t within_ms, bool may_log = true);
 
   void on_open(Connection& connection) noexcept override;
   void on_message(Connection& connection, Opcode type, Bytes payload) noexcept override;

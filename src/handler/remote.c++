@@ -94,19 +94,27 @@ void Remote::run() {
     std::lock_guard hold(lock_);
     connection = connection_;
   }
-  if (connection) connection->run([&] { loop_catch_up(*connection); });
+  // What has been posted counts until it is counted as what waits.
+  size_t done_bytes = 0;
+  if (connection)
+    connection->run([&] { done_bytes = do_errands(*connection); },
+                    [&] { posted_bytes_ -= done_bytes; });
 }
 
-void Remote::loop_catch_up(Connection& connection) {
+void Remote::loop_catch_up(Connection& connection) { posted_bytes_ -= do_errands(connection); }
+
+size_t Remote::do_errands(Connection& connection) {
   std::vector<Errand> errands;
   {
     std::lock_guard hold(lock_);
     errands.swap(errands_);
   }
+  size_t bytes = 0;
   for (Errand& errand : errands) {
+    bytes += errand.bytes;
     errand.work(connection);
-    posted_bytes_ -= errand.bytes;
   }
+  return bytes;
 }
 
 bool Remote::any_thread_post(Work work) { return post({std::move(work), 0}); }

@@ -53,6 +53,7 @@ class Remote final : public std::enable_shared_from_this<Remote> {
   bool post(Errand errand);
   void add(Errand errand);  // with lock_, while there is a connection
   void run();
+  size_t do_errands(Connection& connection);  // the bytes that they were to send
 
   ws_connection& peer_;
   std::mutex lock_;

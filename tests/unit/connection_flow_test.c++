@@ -247,10 +247,11 @@ TEST_F(ConnectionInflatesTest, ADrainAwaitsTheAnswersToWhatWasRead) {
 
 TEST_F(ConnectionFlowTest, WhatIsShownOfTheBacklogIsNothingOnceItIsSaidToBeDrained) {
   std::atomic<size_t> shown = 0;
+  std::atomic<bool> open = true;
   int drained = 0;
   client.room = 0;
   log.then_on_open = [&](Connection& c) {
-    c.show_backlog(shown);
+    c.show(shown, open);
     c.send(Opcode::binary, bytes_of(numbered(0, 2 << 20)));
   };
   log.then_on_drained = [&](Connection& c) {

@@ -156,7 +156,8 @@ TEST_P(HandlerEventsTest, ThePausedGetsNothingUntilItResumesFromAnotherCallback)
   client.sends(text("three"));
   hooked.talk(client, [&](int) {
     Events told = hooked.told();
-    if (!told.empty() && told.back() == "message three" && !client.unread()) client.sends(close_frame(1000));
+    if (!told.empty() && told.back() == "message three" && !client.unread())
+      client.sends(close_frame(1000));
   });
   EXPECT_EQ(hooked.told(), (Events{"open", "message pause", "timer", "message one", "message two",
                                    "message three", "close"}));
