@@ -11,9 +11,8 @@ namespace mws {
 std::string wrong_with_plugin(const Plugin& plugin) {
   // A handler that forgot its ABI is not taken for one: its table is longer.
   if (plugin.size < sizeof(Plugin) || plugin.size >= offsetof(ws_handler, message) + sizeof(void*))
-    return "has a table of version 0, as plugins of apache-websocket do, but of " +
-           std::to_string(plugin.size) + " bytes where theirs have " +
-           std::to_string(sizeof(Plugin)) + "; a handler's says WS_ABI_VERSION";
+    return "has a table of version 0, as plugins of apache-websocket do, but not of " +
+           std::to_string(sizeof(Plugin)) + " bytes as theirs; a handler's says WS_ABI_VERSION";
   if (!plugin.on_message) return "is a plugin of apache-websocket without on_message";
   return "";
 }

@@ -66,7 +66,7 @@ def test_a_handler_that_needs_what_nobody_has_is_refused(handlers):
 
 @pytest.mark.parametrize("symbol, what", [
     ("of_the_future", f"speaks handler ABI {ABI + 1}, this server 1 to {ABI}; compile it against this server's headers"),
-    ("without_version", "has a table of version 0, as plugins of apache-websocket do, but of"),
+    ("without_version", "has a table of version 0, as plugins of apache-websocket do, but not of 40 bytes as theirs; a handler's says WS_ABI_VERSION"),
     ("without_message", "has neither a message nor a fragment callback"),
     ("returns_nothing", "returns_nothing returned no handler"),
     ("throws_at_once", "throws_at_once threw an exception"),
