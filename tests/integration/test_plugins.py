@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from h2_client import Connection
 from harness import BINARY, CLOSE, ECHO, PING, PONG, TEXT, UPGRADE, Server, close_payload, eventually, frame, request, reset, said, tcp_sockets, threads_sleep
 
 STAYS = "connection stays on its thread: a plugin of apache-websocket may need it"
@@ -313,6 +314,52 @@ def test_a_graceful_restart_while_threads_send(plugins, mpm, mooring):
             client.echo()
             client.close()
         assert sorted(re.findall(r"flood: disconnected (\d)", server.error_log())) == ["0", "1", "2"]
+
+
+def send_too_much(server, name):
+    """A client that reads nothing while the plugin sends, in one call, more than there is room for."""
+    client = server.websocket(f"/talk?{name}")
+    client.send_text("much")
+    sends_no_more(server, client)
+    return client
+
+
+def test_a_stop_while_a_callback_waits_for_a_client(plugins, mpm, name):
+    with serve(plugins, mpm=mpm) as server:
+        server.expect("talk: not all was sent")
+        client = send_too_much(server, name)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        assert "not all was sent" in server.error_log() and len(disconnected(server, name)) == 1
+        client.connection.close()
+
+
+@pytest.mark.parametrize("mpm", ["event", "prefork"])
+def test_a_graceful_restart_waits_for_a_client_only_if_it_reads(plugins, mpm, name):
+    with serve(plugins, mpm=mpm) as server:
+        server.expect("talk: not all was sent")
+        client = send_too_much(server, name)
+        old = server.children()
+        server.process.send_signal(signal.SIGUSR1)
+        server.await_gone(old)
+        assert "not all was sent" in server.error_log() and len(disconnected(server, name)) == 1
+        client.connection.close()
+
+
+@pytest.mark.parametrize("mooring", MOORINGS)
+def test_plugins_over_http2(plugins, name, mooring):
+    with serve(plugins, MOORINGS[mooring] + "Protocols h2 http/1.1\nH2WebSockets on\n" + ALL, modules=["http2"], tls=True) as server:
+        with Connection(server) as connection:
+            with connection.websocket(f"/flood?{name},2,100,1000") as client:
+                for _ in range(200):
+                    assert client.read_frame()[0] == TEXT
+                client.echo()
+                client.close()
+            assert disconnected(server, name) == [name]
+            with connection.websocket(f"/talk?{name}-2") as client:
+                assert said(client, "address") == ("none" if MOORINGS[mooring] else "127.0.0.1 /talk")
+                client.close()
+            assert len(disconnected(server, f"{name}-2")) == 1
 
 
 # --- the configuration ---
