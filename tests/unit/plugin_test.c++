@@ -237,6 +237,19 @@ TEST_F(PluginTest, MaySendOnlySoMuchBeforeTheConnectionIsOpen) {
   EXPECT_EQ(thread, std::vector<size_t>{0});
 }
 
+TEST_F(PluginTest, MaySendOnlySoManyShortOnesBeforeTheConnectionIsOpen) {
+  auto handler = configured();
+  size_t sent = 0;
+  then_on_connect = [&](const PluginServer* server) {
+    while (sent < 100'000 && send(server, "x")) sent++;
+    return this;
+  };
+  Request request;
+  EXPECT_EQ(handler->handshake(request), 0);
+  EXPECT_GT(sent, 100u);
+  EXPECT_LT(sent, 20'000u);
+}
+
 TEST_F(PluginTest, SendsNothingAfterItsCloseNorInOnDisconnect) {
   for (bool may_detach : {false, true}) {
     auto handler = configured(may_detach);
