@@ -39,6 +39,24 @@ ws_result now_or_soon(ws_connection& peer, Work work) {
   });
 }
 
+// From a worker, the timer may be due before the loop hears of it: that call is dropped.
+template <class Work>
+ws_result timer_now_or_soon(ws_connection& peer, uint32_t id, Work work) {
+  if (current_call.on_loop) return now_or_soon(peer, work);
+  return or_no_memory([&] {
+    if (!peer.timer_turns) peer.timer_turns = std::make_unique<ws_connection::TimerTurns>();
+    auto& turns = *peer.timer_turns;
+    uint32_t turn = turns.asked[id] + 1;
+    auto on_loop = [&turns, id, turn, work](Connection& to) {
+      turns.done[id] = turn;
+      work(to);
+    };
+    if (!peer.remote->any_thread_post(on_loop)) return WS_CLOSED;
+    turns.asked[id] = turn;
+    return WS_OK;
+  });
+}
+
 ws_result send(ws_connection* connection, ws_type type, const void* data, size_t size,
                uint32_t flags) noexcept {
   ws_connection* peer = in_callback_of(connection, CALLER, "send");
@@ -170,7 +188,7 @@ ws_result set_timer(ws_connection* connection, uint32_t id, uint64_t in_ms) noex
   if (!peer) return WS_WRONG_THREAD;
   if (id >= WS_TIMERS)
     return mistake(peer, CALLER, "set_timer", "an id above 7, the last", WS_INVALID);
-  return now_or_soon(*peer, [id, in_ms](Connection& to) { to.set_timer(id, in_ms); });
+  return timer_now_or_soon(*peer, id, [id, in_ms](Connection& to) { to.set_timer(id, in_ms); });
 }
 
 ws_result cancel_timer(ws_connection* connection, uint32_t id) noexcept {
@@ -178,7 +196,7 @@ ws_result cancel_timer(ws_connection* connection, uint32_t id) noexcept {
   if (!peer) return WS_WRONG_THREAD;
   if (id >= WS_TIMERS)
     return mistake(peer, CALLER, "cancel_timer", "an id above 7, the last", WS_INVALID);
-  return now_or_soon(*peer, [id](Connection& to) { to.cancel_timer(id); });
+  return timer_now_or_soon(*peer, id, [id](Connection& to) { to.cancel_timer(id); });
 }
 
 ws_text fact(const ws_connection* connection, ws_fact fact) noexcept {

@@ -38,6 +38,13 @@ struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_co
     char reason[mws::kMaxCloseReason];
   };
   std::unique_ptr<End> end;
+  // With workers, from the first timer on: how often each was set or cancelled, as its callbacks
+  // asked for and as the loop has done, so that none is called that was due before.
+  struct TimerTurns {
+    uint32_t asked[WS_TIMERS] = {};
+    uint32_t done[WS_TIMERS] = {};  // the loop's
+  };
+  std::unique_ptr<TimerTurns> timer_turns;
   struct Fragments {
     ws_type type;
     mws::Utf8Validator utf8;

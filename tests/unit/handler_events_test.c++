@@ -5,6 +5,7 @@
 #include <latch>
 #include <stdexcept>
 
+#include "src/base/clock.h"
 #include "tests/unit/hooks_support.h"
 
 namespace mws {
@@ -185,6 +186,36 @@ TEST(HandlerWorkersTest, ABlockedConnectionIsNotReadPastTheLimitAndLosesNothing)
     go.count_down();
   });
   EXPECT_EQ(hooked.told(), expected);
+}
+
+TEST(HandlerWorkersTest, ATimerThatIsCancelledOrSetAnewIsNotCalledThoughItWasDue) {
+  for (bool cancels : {true, false}) {
+    Hooked hooked(1);
+    Client client;
+    behave(client);
+    std::latch set(1), go(1);
+    std::vector<uint32_t> called;
+    hooked.then = [&](const Event& event) {
+      if (event.callback == "timer") {
+        called.push_back(event.number);
+        hooked.host.close(event.connection, 1000, nullptr, 0);
+      }
+      if (event.callback != "open") return;
+      hooked.host.set_timer(event.connection, 0, 1);
+      set.count_down();
+      go.wait();
+      if (cancels) hooked.host.cancel_timer(event.connection, 0);
+      else hooked.host.set_timer(event.connection, 0, 600'000);
+      hooked.host.set_timer(event.connection, 1, 1);
+    };
+    uint64_t due_ms = UINT64_MAX;
+    int after = 0;
+    hooked.talk(client, [&](int) {
+      if (due_ms == UINT64_MAX && set.try_wait()) due_ms = monotonic_ms() + 10;
+      if (monotonic_ms() > due_ms && ++after == 3) go.count_down();
+    });
+    EXPECT_EQ(called, (std::vector<uint32_t>{1}));
+  }
 }
 
 TEST(HandlerWorkersTest, ConnectionsDoNotWaitForEachOther) {
