@@ -70,9 +70,12 @@ TEST_P(HostHandleTest, SendInTheOrderOfTheirThreadAndCloseLast) {
 
 TEST_P(HostHandleTest, NameNoOtherConnectionEverAgain) {
   Hooked hooked(GetParam());
-  std::set<uint64_t> ids;
+  std::mutex lock;
+  std::set<uint64_t> ids;  // under lock
   hooked.then = [&](const Event& event) {
-    if (event.callback == "close") ids.insert(hooked.host.handle(event.connection).id);
+    if (event.callback != "close") return;
+    std::lock_guard hold(lock);
+    ids.insert(hooked.host.handle(event.connection).id);
   };
   for (int i = 0; i < 20; i++) {
     Client client;
@@ -194,12 +197,14 @@ TEST_P(HostHandleTest, APostedCallRunsAsACallback) {
 
 TEST_P(HostHandleTest, APostedCallRunsExactlyOnceHoweverTheConnectionEnds) {
   Hooked hooked(GetParam());
-  std::vector<std::thread> threads;
+  std::mutex lock;
+  std::vector<std::thread> threads;  // under lock
   Calls calls;
   std::atomic<int> accepted = 0;
   hooked.then = [&](const Event& event) {
     if (event.callback != "open") return;
     ws_handle handle = hooked.host.handle(event.connection);
+    std::lock_guard hold(lock);
     threads.emplace_back([&, handle] {
       ws_result result = WS_OK;
       for (int i = 0; i < 100'000 && result == WS_OK; i++) {
