@@ -173,12 +173,13 @@ void Handler::on_drained(Connection& connection) noexcept {
 
 void Handler::on_timer(Connection& connection, uint32_t id) noexcept {
   if (!table_.timer) return;
-  // Only callbacks on workers set timers there, so that this is in place.
-  uint32_t turn = workers_ ? peer_of(connection).timer_turns->done[id] : 0;
-  dispatch("timer", connection, Strand::Kind::notice, {}, [this, id, turn](auto& to, Bytes) {
-    bool is_wanted = !workers_ || to.timer_turns->asked[id] == turn;
-    if (is_wanted) table_.timer(state_, &to, id);
-  });
+  // In place from before the timer was set on, if a worker did.
+  auto* turns = peer_of(connection).timer_turns.get();
+  uint32_t turn = turns ? turns->done[id] : 0;
+  dispatch("timer", connection, Strand::Kind::notice, {},
+           [this, id, turns, turn](ws_connection& to, Bytes) {
+             if (!turns || turns->asked[id] == turn) table_.timer(state_, &to, id);
+           });
 }
 
 void Handler::on_close(Connection& connection, uint16_t code, std::string_view reason,
