@@ -1,0 +1,128 @@
+"""The code in the documentation: it compiles and loads, configurations are read, scripts are parsed, links lead somewhere."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from documented import PAGES, Wrong, block_below, blocks, blocks_of, compiled, is_handler
+from harness import TOP, Server
+
+# Of handlers that refuse to be configured without, by the heading that they stand below.
+PARAMETERS = {"Large uploads": {"folder": "/tmp"}}
+MODULES = ["auth_basic", "authn_file", "authz_user", "headers", "http2", "proxy", "proxy_http", "rewrite", "setenvif"]
+
+
+def every(*languages):
+    return pytest.mark.parametrize("block", blocks(*languages), ids=lambda block: f"{block.page}:{block.line}")
+
+
+def skip_marked(block):
+    if block.skip:
+        pytest.skip(f"not compiled: {block.skip}")
+
+
+@every("c++", "c")
+def test_code_compiles_without_a_warning(block):
+    skip_marked(block)
+    compiled(block)
+
+
+def test_handlers_load():
+    config = ""
+    for number, block in enumerate(block for block in blocks("c++", "c") if not block.skip and is_handler(block)):
+        params = "".join(f"    WebSocketParam {key} {value}\n" for key, value in PARAMETERS.get(block.heading, {}).items())
+        config += f'# {block.page}:{block.line}\n<Location "/{number}">\n    WebSocketHandler "{compiled(block)}"\n{params}</Location>\n'
+    assert config.count("<Location") > 10
+    server = Server(config)
+    try:
+        status, said = server.configtest()
+        assert status == 0, said + config
+    finally:
+        server.kill()
+
+
+def with_real_handlers(block):
+    """The block with handlers that are there for those it names: that below the same heading, or echo."""
+    try:
+        handler = compiled(block_below(block.heading, page=block.page))
+    except AssertionError:
+        handler = TOP / "build/handlers/echo.so"
+    there = {path.stem for path in (TOP / "build/handlers").iterdir()} | {"none"}
+    text = re.sub(r"/srv/handlers/\w+\.so", str(handler), block.text)
+    return re.sub(r"(WebSocketHandler) (\w+)$", lambda use: use[0] if use[2] in there else f"{use[1]} echo", text, flags=re.M)
+
+
+@every("apache")
+def test_configurations_are_read(block):
+    skip_marked(block)
+    server = Server(with_real_handlers(block), modules=MODULES)
+    try:
+        status, said = server.configtest()
+        assert status == 0, said
+    finally:
+        server.kill()
+
+
+@every("js")
+def test_javascript_is_parsed(block, tmp_path):
+    skip_marked(block)
+    if not shutil.which("node"):
+        pytest.skip("there is no node")
+    (tmp_path / "block.js").write_text(block.text)
+    done = subprocess.run(["node", "--check", tmp_path / "block.js"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@every("python")
+def test_python_is_parsed(block):
+    skip_marked(block)
+    compile("\n" * block.line + block.text, block.page, "exec")
+
+
+def test_no_code_stands_in_a_block_without_a_known_language():
+    known = {"apache", "c", "c++", "js", "python", "sh"}
+    found = [f"{block.page}:{block.line}: {block.language}" for page in PAGES for block in blocks_of(page, (TOP / page).read_text())
+             if block.language not in known]
+    assert not found
+
+
+# --- Links ---
+
+def anchors(page):
+    """Of its headings, as GitHub makes them."""
+    text = re.sub(r"^( *)```.*?^\1```$", "", (TOP / page).read_text(), flags=re.M | re.S)
+    return [re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^( *)```.*?^\1```$", "", (TOP / page).read_text(), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"\w+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = ((TOP / page).parent / file).resolve() if file else TOP / page
+        assert there.exists(), f"{page}: {target}"
+        assert not anchor or anchor in anchors(there.relative_to(TOP)), f"{page}: {target}"
+
+
+# --- How blocks are found ---
+
+def test_blocks_have_a_page_line_heading_language_and_text():
+    first, second = blocks_of("p.md", "# A b\n\n```c\nint a;\n\n```\ntext\n```\nnot code\n```\n## C\n  ```js\n  x\n  ```\n")
+    assert first == ("p.md", 3, "A b", "c", "int a;\n\n", None)
+    assert second == ("p.md", 12, "C", "js", "x\n", None)
+
+
+def test_a_marker_holds_for_the_block_behind_it():
+    marked, other = blocks_of("p.md", "<!-- not compiled: needs httpd.h -->\n```c\n```\n\n```c\n```\n")
+    assert (marked.skip, other.skip) == ("needs httpd.h", None)
+
+
+@pytest.mark.parametrize("text", ["<!-- not compiled: -->\n```c\n```\n", "<!-- not compiled:-->\n```c\n```\n", "```c\nint a;\n"],
+                         ids=["no reason", "nothing", "no end"])
+def test_what_is_written_wrong_is_an_error(text):
+    with pytest.raises(Wrong):
+        blocks_of("p.md", text)
