@@ -69,6 +69,13 @@ TEST_F(HandlerTest, WithWorkersCanBeDestroyedAfterItHasFinished) {
   handler.reset();
 }
 
+TEST_F(HandlerTest, AHandleThatWasAskedForInCloseNamesAConnectionThatHasGone) {
+  auto handler = configured("tables", log, {}, "handle_in_close");
+  EXPECT_EQ(talk(*handler, {close_frame(1000)}), (Events{"close 1000"}));
+  handler.reset();
+  EXPECT_EQ(log.count("info: gone"), 1);
+}
+
 TEST_F(HandlerTest, OfAnOlderAbiIsNotCalledForWhatItDoesNotKnow) {
   auto handler = configured("tables", log, {}, "without_close");
   EXPECT_EQ(talk(*handler, {text("hello"), close_frame(1000)}),

@@ -113,3 +113,21 @@ const ws_handler* returns_null(const ws_host* given) {
   (void)given;
   return NULL;
 }
+
+/* Asks for the handle only when the connection has ended. */
+static ws_handle late;
+static void keep_handle(void* state, ws_connection* connection, uint16_t code, const char* reason,
+                        size_t reason_size, int clean) {
+  (void)state, (void)code, (void)reason, (void)reason_size, (void)clean;
+  late = host->handle(connection);
+}
+static void tell_of_handle(void* state) {
+  (void)state;
+  host->log(host, WS_INFO, host->handle_is_open(late) ? "open for ever" : "gone");
+}
+static const ws_handler handle_in_close_table = {.size = sizeof(ws_handler),
+                                                 .abi = WS_ABI_VERSION,
+                                                 .shutdown = tell_of_handle,
+                                                 .message = message,
+                                                 .close = keep_handle};
+ENTRY(handle_in_close)
