@@ -43,7 +43,7 @@ def server(folder):
         location("/upload", "Large uploads", f"WebSocketParam folder {folder}", "WebSocketMaxMessage 1000000000"),
         location("/lines", "Big answers"),
         location("/limited", "Rate limit", "WebSocketParam messages 3", "WebSocketParam period-ms 200"),
-        location("/library", "Blocking work", f"WebSocketParam folder {folder}", "WebSocketWorkers 2"),
+        location("/library", "Blocking work", f"WebSocketParam folder {folder}"),
         location("/answers", "Threads of other libraries"),
         location("/clock", "A handler in C", 'WebSocketParam greeting "Good day"'),
         location("/length", "A handler in C").replace('.so"', '.so" length_handler'),
