@@ -44,6 +44,7 @@ inline char type_tag;  // its address stands for the type
 
 using Text = std::optional<std::string_view>;  // nothing, or a view
 
+// One line to the error log; see ws_host::log. Any thread.
 inline void log(ws_level level, const std::string& line) {
   detail::host->log(detail::host, level, line.c_str());
 }
@@ -258,7 +259,7 @@ class Connection {
   }
 
   // Makes the handler's own object of this connection, instead of one made before. It is destroyed
-  // when the close callback has returned.
+  // when the close callback has returned. Throws what T's constructor throws, and std::bad_alloc.
   template <class T, class... Arguments>
   T& emplace(Arguments&&... arguments) {
     auto made = std::make_unique<Held<T>>(std::forward<Arguments>(arguments)...);
@@ -267,13 +268,15 @@ class Connection {
     detail::host->set_user_data(connection_, static_cast<HeldBase*>(made.release()));
     return object;
   }
-  // That object; nullptr if there is none, or one of another type.
+  // That object; nullptr if there is none, or one of another type. Valid until drop, the next
+  // emplace or the end of close.
   template <class T>
   T* data() const {
     auto* held = static_cast<HeldBase*>(detail::host->user_data(connection_));
     bool is_it = held && held->tag == &detail::type_tag<T>;
     return is_it ? &static_cast<Held<T>*>(held)->object : nullptr;
   }
+  // Destroys that object, if there is one.
   void drop() {
     delete static_cast<HeldBase*>(detail::host->user_data(connection_));
     detail::host->set_user_data(connection_, nullptr);
@@ -307,7 +310,8 @@ class Handler {
   // 0 accepts, 300 to 599 rejects with that status. May block; several at a time.
   virtual int handshake(Request&) { return 0; }
   virtual void open(Connection&) {}
-  // One of these two. With fragment, message is never called.
+  // One of these two has to be overridden, or the handler is not loaded. With fragment, message is
+  // never called.
   virtual void message(Connection&, Message) {}
   virtual void fragment(Connection&, Fragment) {}
   virtual void drained(Connection&) {}
