@@ -36,9 +36,14 @@ bool Connection::close(uint16_t code, std::string_view reason) {
   if (broken_ || !session_.close(code, reason, *this)) return false;
   phase_ = Phase::closing;
   drop_waiting();
-  if (shown_open_) *shown_open_ = false;
+  if (shown_) shown_->open = false;
   set_deadline(kCloseTimeout_ms);
   return true;
+}
+
+void Connection::show(Shown& shown) {
+  shown_ = &shown;
+  shown.backlog = buffered_amount();
 }
 
 void Connection::abort() {
@@ -66,7 +71,7 @@ void Connection::cancel_timer(uint32_t id) {
 void Connection::run(const std::function<void()>& work, const std::function<void()>& counted) {
   if (phase_ == Phase::gone) return;
   corked(work);
-  if (shown_backlog_) *shown_backlog_ = backlog();
+  if (shown_) shown_->backlog = backlog();
   counted();
   settle();
   loop_->note_time(*this);
@@ -84,7 +89,7 @@ void Connection::loop_start(Loop& loop, MutableBytes early) {
     take(early);
   });
   if (!loop.watch(*this, interest_)) broken_ = true;
-  if (transport_->may_hold_bytes() || !held_.empty()) loop.read_again(*this);
+  if (transport_->may_hold_bytes() || held_) loop.read_again(*this);
   settle();
   loop.note_time(*this);
 }
@@ -146,7 +151,7 @@ void Connection::read_some() {
   constexpr int kRounds = 8;  // then the others have their turn
   for (int round = 0; round < kRounds; round++) {
     bool read_on = true;
-    if (held_.empty()) {
+    if (!held_) {
       IoResult got = transport_->read(loop_->receive_buffer_);
       if (got.kind == IoResult::again) return;
       if (got.kind == IoResult::failed) broken_ = true;
@@ -155,14 +160,14 @@ void Connection::read_some() {
       corked([&] { take(loop_->receive_buffer_.first(got.size)); });
       read_on = got.read_on;
     } else if (reads()) {
-      corked([&] { take(MutableBytes(held_).subspan(held_taken_)); });
+      corked([&] { take(held_->rest()); });
     }
     if (drain_code_) close_if_drained();
-    if (!read_on && held_.empty()) return;
+    if (!read_on && !held_) return;
     if (broken_) return;
     holds_bytes_ = !reads();
     if (holds_bytes_) return;
-    if (!held_.empty()) break;
+    if (held_) break;
   }
   loop_->read_again(*this);
 }
@@ -171,17 +176,17 @@ void Connection::read_some() {
 void Connection::take(MutableBytes received) {
   MutableBytes rest = reads() ? session_.receive(received, *this, kInflatedAtOnce) : received;
   if (rest.empty()) {
-    if (!held_.empty()) held_ = {};
-    held_taken_ = 0;
-  } else if (held_.empty()) {
-    held_.assign(rest.begin(), rest.end());
+    if (held_) held_.reset();
+  } else if (!held_) {
+    held_ = std::make_unique<Held>();
+    held_->bytes.assign(rest.begin(), rest.end());
   } else {
-    held_taken_ = uint32_t(held_.size() - rest.size());
+    held_->taken = held_->bytes.size() - rest.size();
   }
 }
 
 void Connection::close_if_drained() {
-  if (phase_ == Phase::open && held_.empty() && !session_.in_message()) close(drain_code_, "");
+  if (phase_ == Phase::open && !held_ && !session_.in_message()) close(drain_code_, "");
 }
 
 // The client will send nothing more. What waits for it is still delivered, as it may only have shut
@@ -236,8 +241,7 @@ void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean)
   if (!told_open_) return;
   told_open_ = false;
   endpoint_.on_close(*this, code, reason, clean);
-  shown_backlog_ = nullptr;
-  shown_open_ = nullptr;
+  shown_ = nullptr;
   drop_waiting();
   if (!timers_) return;
   for (auto& timer : timers_->all) loop_->timers_.cancel(timer);
@@ -251,7 +255,7 @@ void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean)
 // for.
 void Connection::settle() {
   if (phase_ == Phase::gone) return;
-  if (shown_backlog_) *shown_backlog_ = backlog();
+  if (shown_) shown_->backlog = backlog();
   if (owes_drained_ && !backlog()) tell_drained();
   if (broken_) return go();
   if (phase_ == Phase::flushing && !unsent()) {
@@ -259,7 +263,7 @@ void Connection::settle() {
     phase_ = Phase::lingering;
     set_deadline(kLingerTimeout_ms);
   }
-  if (shown_backlog_) *shown_backlog_ = backlog();
+  if (shown_) shown_->backlog = backlog();
   uint32_t wanted = wanted_events();
   if (holds_bytes_ && (wanted & EPOLLIN)) {
     holds_bytes_ = false;

@@ -104,12 +104,12 @@ class Connection final : private Session::Host, private Timer {
   // is left to be sent. False if that cannot be awaited: the connection has broken, the loop has
   // to stop, or it drains and the client has read nothing for kCloseTimeout_ms.
   bool make_room();
-  // Keeps their number there, for other threads, from now until on_close, and says there once a
-  // close frame went out.
-  void show(std::atomic<size_t>& backlog, std::atomic<bool>& open) {
-    shown_backlog_ = &backlog;
-    shown_open_ = &open;
-  }
+  // What other threads may see, from now until on_close. It outlives that.
+  struct Shown {
+    std::atomic<size_t> backlog = 0;  // what buffered_amount() was at the end of the last event
+    std::atomic<bool> open = true;    // until a close frame goes out
+  };
+  void show(Shown& shown);
   // on_drained will be called if nothing waits when this work is done, or once that is so.
   void owe_drained() { owes_drained_ = true; }
 
@@ -164,7 +164,7 @@ class Connection final : private Session::Host, private Timer {
   void write_failed();
   void write_unsent();
   size_t unsent() const { return (queue_ ? queue_->size() : 0) + transport_->unsent(); }
-  size_t backlog() const { return unsent() + waiting_bytes_; }
+  size_t backlog() const { return unsent() + (waiting_ ? waiting_->bytes : 0); }
   bool reads() const;
   void tell_drained();
   void settle();
@@ -192,14 +192,20 @@ class Connection final : private Session::Host, private Timer {
   std::unique_ptr<SendQueue> queue_;        // only while it holds something
   std::unique_ptr<EndpointTimers> timers_;  // from the first that is set on
   // Messages that were sent while another went out in fragments.
-  std::unique_ptr<std::vector<std::shared_ptr<const PreparedMessage>>> waiting_;
-  size_t waiting_bytes_ = 0;
-  std::vector<uint8_t> held_;  // read, and not yet taken by the session but for held_taken_ bytes
-  uint32_t held_taken_ = 0;
-  std::atomic<size_t>* shown_backlog_ = nullptr;
-  std::atomic<bool>* shown_open_ = nullptr;
-  const std::shared_ptr<const PreparedMessage>* sent_message_ = nullptr;  // while it is sent
-  Connection* next_ = nullptr;                                            // in the loop's list
+  struct Waiting {
+    std::vector<Owner> messages;
+    size_t bytes = 0;
+  };
+  std::unique_ptr<Waiting> waiting_;
+  // Read, and not yet taken by the session but for the first bytes.
+  struct Held {
+    MutableBytes rest() { return MutableBytes(bytes).subspan(taken); }
+    std::vector<uint8_t> bytes;
+    size_t taken = 0;
+  };
+  std::unique_ptr<Held> held_;
+  Shown* shown_ = nullptr;
+  Connection* next_ = nullptr;  // in the loop's list
   Connection* previous_ = nullptr;
   Connection* next_to_read_ = nullptr;  // in its list of those to read before it waits
   uint32_t interest_ = 0;               // what epoll was told

@@ -19,9 +19,9 @@ SendResult Connection::send(Opcode type, Bytes payload, bool may_compress) {
 SendResult Connection::send(const std::shared_ptr<const PreparedMessage>& message) {
   return guarded_send([&] {
     if (session_.in_fragments()) return send_later(message);
-    sent_message_ = &message;
+    loop_->sent_message_ = &message;
     bool sent = session_.send(*message, *this);
-    sent_message_ = nullptr;
+    loop_->sent_message_ = nullptr;
     return sent;
   });
 }
@@ -59,23 +59,20 @@ SendResult Connection::guarded_send(Send send) {
 // Between the fragments of one message no other may go (§5.4).
 bool Connection::send_later(std::shared_ptr<const PreparedMessage> message) {
   if (!session_.may_send()) return false;
-  if (!waiting_) waiting_ = std::make_unique<std::vector<Owner>>();
-  waiting_bytes_ += message->payload().size();
-  waiting_->push_back(std::move(message));
+  if (!waiting_) waiting_ = std::make_unique<Waiting>();
+  size_t bytes = message->payload().size();
+  waiting_->messages.push_back(std::move(message));
+  waiting_->bytes += bytes;
   return true;
 }
 
 void Connection::send_waiting() {
-  auto messages = std::move(waiting_);
-  waiting_bytes_ = 0;
-  for (const Owner& message : *messages) send(message);
+  auto waiting = std::move(waiting_);
+  for (const Owner& message : waiting->messages) send(message);
 }
 
 // The message that they wait for will not be finished.
-void Connection::drop_waiting() {
-  waiting_bytes_ = 0;
-  auto dropped = std::move(waiting_);
-}
+void Connection::drop_waiting() { auto dropped = std::move(waiting_); }
 
 size_t Connection::buffered_amount() const {
   return backlog() + (loop_->corked_ == this ? loop_->cork_.bytes() : 0);
@@ -118,9 +115,9 @@ void Connection::transmit(Bytes header, Bytes payload) {
 }
 
 void Connection::transmit_lasting(Bytes header, Bytes payload) {
-  if (payload.size() < Cork::kReferFrom || !sent_message_) return transmit(header, payload);
+  if (payload.size() < Cork::kReferFrom || !loop_->sent_message_) return transmit(header, payload);
   if (loop_->corked_ == this) flush_cork();
-  if (!broken_) write_or_queue(header, payload, *sent_message_);
+  if (!broken_) write_or_queue(header, payload, *loop_->sent_message_);
 }
 
 void Connection::write_or_queue(Bytes header, Bytes payload, const Owner& owner) {

@@ -110,6 +110,7 @@ class Loop {
   Cork cork_;
   Connection* corked_ = nullptr;  // whose output the cork gathers
   Bytes current_message_;
+  const std::shared_ptr<const PreparedMessage>* sent_message_ = nullptr;  // while it is sent
   Opcode current_type_{};
   Timers timers_;
   Connection* first_ = nullptr;       // of all connections

@@ -107,19 +107,18 @@ void Handler::on_open(Connection& connection) noexcept {
     if (workers_) give_strand(peer, connection);
     if (peer.companion) peer.companion->loop_open(peer, connection);
   } catch (const std::bad_alloc&) {
-    peer.strand.reset();
+    peer.on_workers.reset();
     return connection.abort();
   }
   bool is_told =
       !table_.open || dispatch("open", connection, Strand::Kind::notice, {},
                                [this](ws_connection& to, Bytes) { table_.open(state_, &to); });
-  if (!is_told) peer.strand.reset();
+  if (!is_told) peer.on_workers.reset();
 }
 
 // With all that its end will need.
 void Handler::give_strand(ws_connection& peer, Connection& connection) {
   peer.remote = Remote::make(peer, connection);
-  peer.end = std::make_unique<ws_connection::End>();
   std::weak_ptr<Remote> remote = peer.remote;
   auto resume = [remote] {
     if (auto there = remote.lock())
@@ -127,11 +126,15 @@ void Handler::give_strand(ws_connection& peer, Connection& connection) {
   };
   auto last = [this, &peer] {
     if (!table_.close) return;
-    const auto& end = *peer.end;
-    call("close", peer, false,
-         [&] { table_.close(state_, &peer, end.code, end.reason, end.reason_size, end.clean); });
+    const auto& end = *peer.on_workers;
+    call("close", peer, false, [&] {
+      table_.close(state_, &peer, end.close_code, end.close_reason, end.close_reason_size,
+                   end.close_clean);
+    });
   };
-  peer.strand = std::make_shared<Strand>(*workers_, resume, last);
+  auto on_workers = std::make_unique<ws_connection::OnWorkers>();
+  on_workers->strand = std::make_shared<Strand>(*workers_, resume, last);
+  peer.on_workers = std::move(on_workers);
 }
 
 void Handler::on_message(Connection& connection, Opcode type, Bytes payload) noexcept {
@@ -173,12 +176,11 @@ void Handler::on_drained(Connection& connection) noexcept {
 
 void Handler::on_timer(Connection& connection, uint32_t id) noexcept {
   if (!table_.timer) return;
-  // In place from before the timer was set on, if a worker did.
-  auto* turns = peer_of(connection).timer_turns.get();
-  uint32_t turn = turns ? turns->done[id] : 0;
+  auto* there = peer_of(connection).on_workers.get();
+  uint32_t turn = there ? there->timer_turns_done[id] : 0;
   dispatch("timer", connection, Strand::Kind::notice, {},
-           [this, id, turns, turn](ws_connection& to, Bytes) {
-             if (!turns || turns->asked[id] == turn) table_.timer(state_, &to, id);
+           [this, id, there, turn](ws_connection& to, Bytes) {
+             if (!there || there->timer_turns_asked[id] == turn) table_.timer(state_, &to, id);
            });
 }
 
@@ -188,11 +190,11 @@ void Handler::on_close(Connection& connection, uint16_t code, std::string_view r
   peer.ended = true;
   if (peer.remote) peer.remote->gone();
   if (peer.companion) peer.companion->loop_gone();
-  if (peer.strand) {
-    peer.end->code = code;
-    peer.end->clean = clean;
-    peer.end->reason_size = uint8_t(reason.copy(peer.end->reason, kMaxCloseReason));
-    peer.strand->end(peer.shared_from_this());
+  if (ws_connection::OnWorkers* there = peer.on_workers.get()) {
+    there->close_code = code;
+    there->close_clean = clean;
+    there->close_reason_size = uint8_t(reason.copy(there->close_reason, kMaxCloseReason));
+    there->strand->end(peer.shared_from_this());
   } else if (!workers_ && table_.close) {
     call("close", peer, true,
          [&] { table_.close(state_, &peer, code, reason.data(), reason.size(), clean); });
@@ -244,13 +246,13 @@ bool Handler::dispatch(const char* callback, Connection& connection, Strand::Kin
     call(callback, peer, true, [&] { made(peer, payload); });
     return true;
   }
-  if (!peer.strand) return false;
+  if (!peer.on_workers) return false;
   try {
     auto event = [this, callback, made, held = peer.shared_from_this(),
                   copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
       call(callback, *held, false, [&] { made(*held, copy); });
     };
-    if (!peer.strand->add(kind, payload.size(), std::move(event)))
+    if (!peer.on_workers->strand->add(kind, payload.size(), std::move(event)))
       connection.pause(Connection::by_host);
     return true;
   } catch (const std::bad_alloc&) {

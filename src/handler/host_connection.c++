@@ -44,15 +44,14 @@ template <class Work>
 ws_result timer_now_or_soon(ws_connection& peer, uint32_t id, Work work) {
   if (current_call.on_loop) return now_or_soon(peer, work);
   return or_no_memory([&] {
-    if (!peer.timer_turns) peer.timer_turns = std::make_unique<ws_connection::TimerTurns>();
-    auto& turns = *peer.timer_turns;
-    uint32_t turn = turns.asked[id] + 1;
-    auto on_loop = [&turns, id, turn, work](Connection& to) {
-      turns.done[id] = turn;
+    auto& there = *peer.on_workers;
+    uint32_t turn = there.timer_turns_asked[id] + 1;
+    auto on_loop = [&there, id, turn, work](Connection& to) {
+      there.timer_turns_done[id] = turn;
       work(to);
     };
     if (!peer.remote->any_thread_post(on_loop)) return WS_CLOSED;
-    turns.asked[id] = turn;
+    there.timer_turns_asked[id] = turn;
     return WS_OK;
   });
 }
@@ -172,14 +171,14 @@ size_t buffered_amount(const ws_connection* connection) noexcept {
 ws_result pause(ws_connection* connection) noexcept {
   ws_connection* peer = in_callback_of(connection, CALLER, "pause");
   if (!peer) return WS_WRONG_THREAD;
-  if (peer->strand) peer->strand->pause();
+  if (peer->on_workers) peer->on_workers->strand->pause();
   return now_or_soon(*peer, [](Connection& to) { to.pause(Connection::by_endpoint); });
 }
 
 ws_result resume(ws_connection* connection) noexcept {
   ws_connection* peer = in_callback_of(connection, CALLER, "resume");
   if (!peer) return WS_WRONG_THREAD;
-  if (peer->strand) peer->strand->resume();
+  if (peer->on_workers) peer->on_workers->strand->resume();
   return now_or_soon(*peer, [](Connection& to) { to.resume(Connection::by_endpoint); });
 }
 

@@ -28,23 +28,20 @@ struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_co
   void* user_data = nullptr;
   mws::Connection* connection = nullptr;  // from on_open to the return of on_close
   std::shared_ptr<mws::Remote> remote;    // from the first handle on; with workers from on_open on
-  std::shared_ptr<mws::Strand> strand;    // with workers
   bool ended = false;                     // on_close has come; the loop's
-  // With workers: what close tells, from on_close on.
-  struct End {
-    uint16_t code;
-    bool clean;
-    uint8_t reason_size;
-    char reason[mws::kMaxCloseReason];
+  struct OnWorkers {
+    std::shared_ptr<mws::Strand> strand;
+    // What close tells, from on_close on.
+    uint16_t close_code;
+    bool close_clean;
+    uint8_t close_reason_size;
+    char close_reason[mws::kMaxCloseReason];
+    // How often each timer was set or cancelled, as callbacks have asked for and as the loop has
+    // done, so that none is called that was due before.
+    uint32_t timer_turns_asked[WS_TIMERS];
+    uint32_t timer_turns_done[WS_TIMERS];  // the loop's
   };
-  std::unique_ptr<End> end;
-  // With workers, from the first timer on: how often each was set or cancelled, as its callbacks
-  // asked for and as the loop has done, so that none is called that was due before.
-  struct TimerTurns {
-    uint32_t asked[WS_TIMERS] = {};
-    uint32_t done[WS_TIMERS] = {};  // the loop's
-  };
-  std::unique_ptr<TimerTurns> timer_turns;
+  std::unique_ptr<OnWorkers> on_workers;  // from on_open on where callbacks run on workers
   struct Fragments {
     ws_type type;
     mws::Utf8Validator utf8;

@@ -40,8 +40,7 @@ std::shared_ptr<Remote> Remote::make(ws_connection& peer, Connection& connection
     std::lock_guard hold(part.lock);
     part.remotes.emplace(id, remote);
   }
-  remote->backlog_ = connection.buffered_amount();
-  connection.show(remote->backlog_, remote->open_);
+  connection.show(remote->shown_);
   return remote;
 }
 
@@ -54,7 +53,7 @@ std::shared_ptr<Remote> Remote::find(uint64_t id) {
 
 void Remote::gone() {
   auto self = shared_from_this();
-  open_ = false;
+  shown_.open = false;
   {
     auto& part = connections().of(id_);
     std::lock_guard hold(part.lock);
@@ -64,7 +63,7 @@ void Remote::gone() {
   std::lock_guard hold(lock_);
   connection_ = nullptr;
   undone.swap(errands_);
-  posted_bytes_ = backlog_ = 0;
+  posted_bytes_ = shown_.backlog = 0;
 }
 
 bool Remote::post(Errand errand) {
@@ -120,7 +119,7 @@ size_t Remote::do_errands(Connection& connection) {
 bool Remote::any_thread_post(Work work) { return post({std::move(work), 0}); }
 
 SendResult Remote::any_thread_send(size_t bytes, Work work) {
-  if (!open_) return SendResult::closed;
+  if (!shown_.open) return SendResult::closed;
   size_t before = buffered_amount();
   if (!before) return post({std::move(work), bytes}) ? SendResult::sent : SendResult::closed;
   auto then_tell = [work = std::move(work)](Connection& connection) {
@@ -142,9 +141,9 @@ bool Remote::any_thread_close(uint16_t code, std::string_view reason) {
     connection.close(code, reason);
   };
   std::lock_guard hold(lock_);
-  if (!open_ || !connection_) return false;
+  if (!shown_.open || !connection_) return false;
   add({std::move(work), 0});
-  open_ = false;
+  shown_.open = false;
   return true;
 }
 
@@ -152,7 +151,7 @@ bool Remote::any_thread_abort() {
   std::lock_guard hold(lock_);
   if (!connection_) return false;
   add({[](Connection& connection) { connection.abort(); }, 0});
-  open_ = false;
+  shown_.open = false;
   return true;
 }
 
@@ -162,8 +161,8 @@ bool Remote::any_thread_call(std::function<void(ws_connection&)> call) {
   auto run = [held = peer_.shared_from_this(), call = std::move(call)](bool on_loop) {
     held->handler.run_posted(*held, on_loop, call);
   };
-  if (peer_.strand)
-    peer_.strand->add(Strand::Kind::notice, 0, [run = std::move(run)] { run(false); });
+  if (peer_.on_workers)
+    peer_.on_workers->strand->add(Strand::Kind::notice, 0, [run = std::move(run)] { run(false); });
   else add({[run = std::move(run)](Connection&) { run(true); }, 0});
   return true;
 }

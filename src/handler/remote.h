@@ -37,9 +37,9 @@ class Remote final : public std::enable_shared_from_this<Remote> {
   SendResult any_thread_send(size_t bytes, Work work);
   bool any_thread_close(uint16_t code, std::string_view reason);
   bool any_thread_abort();
-  bool may_send() const { return open_; }
-  void closing() { open_ = false; }  // a close frame goes out
-  size_t buffered_amount() const { return posted_bytes_ + backlog_; }
+  bool may_send() const { return shown_.open; }
+  void closing() { shown_.open = false; }  // a close frame goes out
+  size_t buffered_amount() const { return posted_bytes_ + shown_.backlog; }
   // Has it run as a callback of the handler's.
   bool any_thread_call(std::function<void(ws_connection&)> call);
 
@@ -59,8 +59,8 @@ class Remote final : public std::enable_shared_from_this<Remote> {
   std::mutex lock_;
   Connection* connection_;       // under lock_; nullptr once it is gone
   std::vector<Errand> errands_;  // under lock_
-  std::atomic<size_t> posted_bytes_ = 0, backlog_ = 0;
-  std::atomic<bool> open_ = true;
+  std::atomic<size_t> posted_bytes_ = 0;
+  Connection::Shown shown_;
   const uint64_t id_;
 };
 

@@ -53,6 +53,19 @@ std::string_view take_item(std::string_view& list, std::string_view separators) 
   return item;
 }
 
+void append_number(std::string& to, size_t number) {
+  for (; number > 127; number >>= 7) to += char(number | 128);
+  to += char(number);
+}
+
+size_t take_number(const char*& at) {
+  size_t number = 0;
+  int shift = 0;
+  do number |= size_t(*at & 127) << shift, shift += 7;
+  while (*at++ & 128);
+  return number;
+}
+
 }  // namespace
 
 void Facts::set(ws_fact fact, const char* text) { set(fact, {text, text ? strlen(text) : 0}); }
@@ -62,12 +75,13 @@ ws_text HandshakeRequest::keep(std::string text) const {
   return {kept.c_str(), kept.size()};
 }
 
-// Several lines have been joined by ", "; HTTP/2 clients send one for each cookie.
+// Of HTTP/2, where clients may send a line for each, httpd has joined them by "; " (RFC 9113
+// §8.2.3).
 ws_text HandshakeRequest::cookie(std::string_view name) const {
   ws_text lines = header("Cookie");
   std::string_view list(lines.data ? lines.data : "", lines.size);
   while (!list.empty()) {
-    std::string_view pair = take_item(list, ";,");
+    std::string_view pair = take_item(list, ";");
     size_t equals = pair.find('=');
     if (equals == pair.npos || trimmed(pair.substr(0, equals)) != name) continue;
     return keep(std::string(trimmed(pair.substr(equals + 1))));
@@ -103,18 +117,18 @@ KeptFacts::KeptFacts(const HandshakeRequest& request, const char* const* keep_he
   for (size_t i = 0; i < kKeptFacts; i++) texts.push_back(request.facts.get(ws_fact(i)));
   for (size_t i = 0; i < count(keep_headers); i++) texts.push_back(request.header(keep_headers[i]));
 
-  size_t size = texts.size() * sizeof(uint32_t);
-  for (const ws_text& text : texts)
-    if (text.data) size += text.size + 1;
-  block_.reset(new char[size]);
-  char* at = block_.get() + texts.size() * sizeof(uint32_t);
-  for (size_t i = 0; i < texts.size(); i++) {
-    uint32_t length = texts[i].data ? uint32_t(texts[i].size) : kNothing;
-    memcpy(block_.get() + i * sizeof length, &length, sizeof length);
-    if (length == kNothing) continue;
-    memcpy(at, texts[i].data, length);
-    at[length] = 0;
-    at += length + 1;
+  std::string sizes;
+  size_t bytes = 0;
+  for (const ws_text& text : texts) {
+    append_number(sizes, text.data ? text.size + 1 : 0);
+    if (text.data) bytes += text.size + 1;
+  }
+  block_.reset(new char[sizes.size() + bytes]);
+  char* at = std::copy(sizes.begin(), sizes.end(), block_.get());
+  for (const ws_text& text : texts) {
+    if (!text.data) continue;
+    at = std::copy_n(text.data, text.size, at);
+    *at++ = 0;
   }
 }
 
@@ -129,14 +143,14 @@ ws_text KeptFacts::header(const char* name) const {
 }
 
 ws_text KeptFacts::text(size_t index) const {
-  size_t texts = kKeptFacts + count(keep_headers_);
-  const char* at = block_.get() + texts * sizeof(uint32_t);
-  for (size_t i = 0;; i++) {
-    uint32_t length;
-    memcpy(&length, block_.get() + i * sizeof length, sizeof length);
-    if (i == index) return length == kNothing ? ws_text{} : ws_text{at, length};
-    if (length != kNothing) at += length + 1;
+  const char* at = block_.get();
+  size_t before = 0, own = 0;  // bytes of the texts before it, and of itself, with their zero bytes
+  for (size_t i = 0; i < kKeptFacts + count(keep_headers_); i++) {
+    size_t size = take_number(at);
+    if (i < index) before += size;
+    if (i == index) own = size;
   }
+  return own ? ws_text{at + before, own - 1} : ws_text{};
 }
 
 }  // namespace mws

@@ -80,12 +80,12 @@ class KeptFacts {
   ws_text header(const char* name) const;
 
  private:
-  static constexpr uint32_t kNothing = UINT32_MAX;
   ws_text text(size_t index) const;
 
   const char* const* keep_headers_;
-  // The facts' and headers' sizes (kNothing for what is not there), then their bytes, each text
-  // followed by a zero byte.
+  // The facts' and headers' sizes plus one, 0 for what is not there, in groups of seven bits with
+  // the lowest first, all but the last of a size with the highest bit set; then their bytes, each
+  // text followed by a zero byte.
   std::unique_ptr<char[]> block_;
 };
 

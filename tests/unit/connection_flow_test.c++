@@ -246,21 +246,20 @@ TEST_F(ConnectionInflatesTest, ADrainAwaitsTheAnswersToWhatWasRead) {
 }
 
 TEST_F(ConnectionFlowTest, WhatIsShownOfTheBacklogIsNothingOnceItIsSaidToBeDrained) {
-  std::atomic<size_t> shown = 0;
-  std::atomic<bool> open = true;
+  Connection::Shown shown;
   int drained = 0;
   client.room = 0;
   log.then_on_open = [&](Connection& c) {
-    c.show(shown, open);
+    c.show(shown);
     c.send(Opcode::binary, bytes_of(numbered(0, 2 << 20)));
   };
   log.then_on_drained = [&](Connection& c) {
     drained++;
-    EXPECT_EQ(shown, 0u);
+    EXPECT_EQ(shown.backlog, 0u);
     c.close(1000, "");
   };
   run_and_when_quiet([&] {
-    EXPECT_GT(shown, Connection::kHighWater);
+    EXPECT_GT(shown.backlog, Connection::kHighWater);
     client.room = kUnlimited;
   });
   EXPECT_EQ(drained, 1);
