@@ -25,8 +25,8 @@
  *
  * Errors. A function of the host checks what it is given. A mistake, such as a NULL, a text that is
  * not UTF-8, the wrong thread, or a connection that has been closed and freed, is logged with the
- * handler's file and location, and answered with an error; nothing else happens. Not found out are
- * a ws_request and a ws_config that are used after their callback has returned. No C++ exception
+ * handler's file and location, and answered with an error; nothing else happens. Not found out is
+ * a ws_config that is used after configure has returned. No C++ exception
  * may leave a callback: one that does is logged, and the connection closed with 1011 (the opening
  * handshake answered with 500). None leaves a function of the host.
  *
@@ -222,8 +222,9 @@ struct ws_host {
   size_t (*buffered_amount)(const ws_connection* connection);
   /* Stops and resumes the reading of this client, which then feels TCP's own backpressure. What has
      been paused gets no message, ping, pong or end of the connection, but an error of the network;
-     timers go on, and so does the closing handshake. WS_OK, also when nothing changes, or an
-     error. */
+     timers go on, and so does the closing handshake. On workers the client may have closed before
+     the loop hears of the pause: close is told then, and what was read before it is dropped. WS_OK,
+     also when nothing changes, or an error. */
   ws_result (*pause)(ws_connection* connection);
   ws_result (*resume)(ws_connection* connection);
   /* Calls timer once, with the id, in so many milliseconds (at least 1), instead of what was set
@@ -259,8 +260,9 @@ struct ws_host {
                             size_t reason_size);
   size_t (*handle_buffered_amount)(ws_handle handle); /* 0 if it is gone */
   /* Runs the function as a callback of the connection, between its others, so that it may do all
-     that they may. After WS_OK it is called exactly once: with NULL, on some thread, if the
-     connection has gone meanwhile. WS_OK or an error, and then it is never called. */
+     that they may. After WS_OK it is called exactly once: with NULL if the connection has gone
+     meanwhile, on some thread, be it this one before the call returns. WS_OK or an error, and then
+     it is never called. */
   ws_result (*handle_post)(ws_handle handle, void (*call)(ws_connection* connection, void* context),
                            void* context);
   /* Not 0 if messages could still be sent when it was asked. */

@@ -43,21 +43,22 @@ def test_handlers_load():
         server.kill()
 
 
-def with_real_handlers(block):
-    """The block with handlers that are there for those it names: that below the same heading, or echo."""
+def with_real_handlers(block, plugins):
+    """The block with handlers that are there for those it names: that below the same heading, or echo; and with the plugin echo."""
     try:
         handler = compiled(block_below(block.heading, page=block.page))
     except AssertionError:
         handler = TOP / "build/handlers/echo.so"
     there = {path.stem for path in (TOP / "build/handlers").iterdir()} | {"none"}
     text = re.sub(r"/srv/handlers/\w+\.so", str(handler), block.text)
+    text = text.replace("modules/mod_websocket_echo.so", f"{plugins}/echo.so")
     return re.sub(r"(WebSocketHandler) (\w+)$", lambda use: use[0] if use[2] in there else f"{use[1]} echo", text, flags=re.M)
 
 
 @every("apache")
-def test_configurations_are_read(block):
+def test_configurations_are_read(block, plugins):
     skip_marked(block)
-    server = Server(with_real_handlers(block), modules=MODULES)
+    server = Server(with_real_handlers(block, plugins), modules=MODULES)
     try:
         status, said = server.configtest()
         assert status == 0, said

@@ -134,8 +134,8 @@ def test_an_offer_behind_one_that_is_declined_is_agreed_on(server, bad):
 
 @pytest.mark.parametrize("path", ["/splits", "/splits?after-a-good-one"])
 def test_a_line_break_in_what_a_handler_answers_is_an_error_of_the_handler(server, path):
-    server.expect(r"wrong\.so: handshake chose a subprotocol with a line break or another control character")
-    with logged(server, r"\[websocket:error\].*wrong\.so: handshake chose a subprotocol with a line break"):
+    server.expect(r"wrong\.so: /splits: handshake chose a subprotocol with a line break or another control character")
+    with logged(server, r"\[websocket:error\].*wrong\.so: /splits: handshake chose a subprotocol with a line break"):
         status, headers, _ = answer(server, opening(path, "Sec-WebSocket-Protocol: chat"))
     assert status == 500
     assert not {"x-split", "sec-websocket-protocol", "upgrade"} & set(headers)
