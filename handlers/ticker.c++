@@ -59,8 +59,6 @@ struct Ticker : websocket::Handler {
     if (client.tick > client.told) send(connection, client);
   }
 
-  void message(websocket::Connection&, websocket::Message) override {}  // says nothing to us
-
  private:
   struct Client {
     int interval_ms = 0;

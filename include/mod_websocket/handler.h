@@ -310,8 +310,7 @@ class Handler {
   // 0 accepts, 300 to 599 rejects with that status. May block; several at a time.
   virtual int handshake(Request&) { return 0; }
   virtual void open(Connection&) {}
-  // One of these two has to be overridden, or the handler is not loaded. With fragment, message is
-  // never called.
+  // Without either, what clients send is dropped. With fragment, message is never called.
   virtual void message(Connection&, Message) {}
   virtual void fragment(Connection&, Fragment) {}
   virtual void drained(Connection&) {}
@@ -428,7 +427,7 @@ struct Table {
     table.shutdown = shutdown;
     table.handshake = if_own(&Handler::handshake, &T::handshake, handshake);
     table.open = if_own(&Handler::open, &T::open, open);
-    table.message = if_own(&Handler::message, &T::message, message);
+    table.message = message;
     table.close = close;
     table.fragment = if_own(&Handler::fragment, &T::fragment, fragment);
     table.drained = if_own(&Handler::drained, &T::drained, drained);
