@@ -3,95 +3,29 @@
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <climits>
 #include <cstring>
-#include <memory>
-#include <optional>
-#include <vector>
 
-#include "src/base/clock.h"
 #include "src/httpd/config_aliases.h"
-#include "src/httpd/log.h"
+#include "src/httpd/named_handlers.h"
 
 namespace mws {
 
-// A WebSocketHandler directive, and what it stands for on each server that it applies to. With
-// parameters set per virtual host, one directive can stand for several handlers.
-struct HandlerUse {
-  std::string name, symbol, place;  // place: "FILE:LINE"
-  server_rec* server;
-  const LocationConfig* section;
-  bool whole_server;                  // stands outside of any section
-  std::string location;               // of that section, for the log
-  std::optional<std::string> prefix;  // that every path has here, without a slash at its end
-  std::map<server_rec*, Handler*> on_server;
-};
-
 namespace {
 
-// What one reading of the configuration has collected. httpd reads it twice at startup and again at
-// every restart; each has its own.
-struct Configuration {
-  std::vector<HandlerUse*> uses;
-  struct ForHandler {  // a directive in a section that means something to a handler of that section
-    const LocationConfig* section;
-    std::string what, place;
-  };
-  std::vector<ForHandler> for_handlers;
-  std::vector<std::unique_ptr<Handler>> handlers;
-  ServerConfig server;
-};
-
-Configuration* configuration;
-
-LocationConfig& section_of(void* config) { return *static_cast<LocationConfig*>(config); }
-
-std::string place_of(const cmd_parms* cmd) {
-  return std::string(cmd->directive->filename) + ":" + std::to_string(cmd->directive->line_num);
-}
-
-// Handlers are configured when the configuration is read, each for its own section; what another
-// section says would come too late.
-void needs_handler(const cmd_parms* cmd, void* config) {
-  if (cmd->path)
-    configuration->for_handlers.push_back({&section_of(config), cmd->cmd->name, place_of(cmd)});
-}
-
-// Of a <Location> that names a path and nothing like a pattern.
-std::optional<std::string> prefix_of(const cmd_parms* cmd) {
-  const ap_directive_t* section = cmd->directive->parent;
-  if (!cmd->path || !section || strcasecmp(section->directive, "<Location")) return std::nullopt;
-  const char* arguments = section->args;
-  while (apr_isspace(*arguments)) arguments++;
-  std::string path = cmd->path;
-  if (*arguments == '~' || path[0] != '/' || path.find_first_of("*?[") != path.npos)
-    return std::nullopt;
-  while (!path.empty() && path.back() == '/') path.pop_back();
-  return path;
-}
+// What one reading of the configuration has said for the whole server. httpd reads it twice at
+// startup and again at every restart; each has its own.
+ServerConfig* for_server;
 
 const char* set_handler(cmd_parms* cmd, void* config, const char* name, const char* symbol) {
   LocationConfig& section = section_of(config);
   section.no_handler = !strcasecmp(name, "none");
-  section.handler = nullptr;
-  if (section.no_handler) return nullptr;
-  auto* use = pool_new<HandlerUse>(cmd->pool);
-  use->name = name;
-  use->symbol = symbol ? symbol : kDefaultSymbol;
-  use->place = place_of(cmd);
-  use->server = cmd->server;
-  use->section = &section;
-  use->whole_server = !cmd->path;
-  use->location = cmd->path ? cmd->path : "all of the server";
-  use->prefix = prefix_of(cmd);
-  section.handler = use;
-  configuration->uses.push_back(use);
-  configuration->server.serves_websockets = true;
+  section.handler = section.no_handler ? nullptr : name_handler(cmd, section, name, symbol);
+  if (section.handler) for_server->serves_websockets = true;
   return nullptr;
 }
 
@@ -99,13 +33,13 @@ const char* set_handler_path(cmd_parms* cmd, void* config, const char* folder) {
   const char* path = ap_server_root_relative(cmd->pool, folder);
   if (!path) return apr_pstrcat(cmd->pool, "WebSocketHandlerPath: not a path: ", folder, nullptr);
   section_of(config).handler_path = path;
-  needs_handler(cmd, config);
+  needs_handler(cmd, section_of(config));
   return nullptr;
 }
 
 const char* set_param(cmd_parms* cmd, void* config, const char* key, const char* value) {
   section_of(config).params[key] = value;
-  needs_handler(cmd, config);
+  needs_handler(cmd, section_of(config));
   return nullptr;
 }
 
@@ -183,7 +117,7 @@ const char* read_number(cmd_parms* cmd, const char* text, long lowest, long high
 const char* set_workers(cmd_parms* cmd, void* config, const char* text) {
   int& workers = section_of(config).workers;
   const char* error = read_number(cmd, text, 0, 1024, workers);
-  if (!error) needs_handler(cmd, config);
+  if (!error) needs_handler(cmd, section_of(config));
   return error;
 }
 
@@ -201,16 +135,16 @@ const char* read_global(cmd_parms* cmd, const char* text, long lowest, long high
 const char* set_threads(cmd_parms* cmd, void*, const char* text) {
   int threads = 1;
   const char* error = read_global(cmd, text, 1, 64, threads);
-  configuration->server.threads = unsigned(threads);
+  for_server->threads = unsigned(threads);
   return error;
 }
 
 const char* set_max_connections(cmd_parms* cmd, void*, const char* text) {
-  return read_global(cmd, text, 1, INT_MAX - 1, configuration->server.max_websockets);
+  return read_global(cmd, text, 1, INT_MAX - 1, for_server->max_websockets);
 }
 
 const char* set_max_resident(cmd_parms* cmd, void*, const char* text) {
-  return read_global(cmd, text, 0, INT_MAX - 1, configuration->server.max_resident);
+  return read_global(cmd, text, 0, INT_MAX - 1, for_server->max_resident);
 }
 
 const char* set_drain_timeout(cmd_parms* cmd, void*, const char* text) {
@@ -224,7 +158,7 @@ const char* set_drain_timeout(cmd_parms* cmd, void*, const char* text) {
         "WebSocketDrainTimeout: \"%s\" is not a time from 0 to a day, such as 30, 500ms "
         "or 2min",
         text);
-  configuration->server.drain_ms = uint64_t(apr_time_as_msec(timeout));
+  for_server->drain_ms = uint64_t(apr_time_as_msec(timeout));
   return nullptr;
 }
 
@@ -236,67 +170,8 @@ const char* set_drain_code(cmd_parms* cmd, void*, const char* text) {
                         "WebSocketDrainCode: \"%s\" is neither 1001 (going away) nor 1012 (service "
                         "restart)",
                         text);
-  configuration->server.drain_code = code == "1001" ? kCloseGoingAway : kCloseServiceRestart;
+  for_server->drain_code = code == "1001" ? kCloseGoingAway : kCloseServiceRestart;
   return nullptr;
-}
-
-std::string file_of(apr_pool_t* pool, const HandlerUse& use, const LocationConfig& merged) {
-  if (use.name.find('/') == use.name.npos) {
-    std::string folder = merged.handler_path ? merged.handler_path : WEBSOCKET_HANDLER_PATH;
-    return folder + "/" + use.name + ".so";
-  }
-  const char* path = ap_server_root_relative(pool, use.name.c_str());
-  return path ? path : use.name;
-}
-
-// A handler that is configured the same way for several servers is configured once.
-struct Loaded {
-  HandlerUse* use;
-  std::string file;
-  std::map<std::string, std::string> params;
-  int workers;
-  bool may_detach;  // WebSocketDetach on
-  Handler* handler;
-};
-
-bool load(HandlerUse& use, server_rec* s, apr_pool_t* ptemp, std::vector<Loaded>& loaded) {
-  auto* defaults =
-      static_cast<LocationConfig*>(ap_get_module_config(s->lookup_defaults, &websocket_module));
-  LocationConfig merged = *defaults;
-  if (!use.whole_server)
-    merged = *static_cast<LocationConfig*>(
-        merge_location_config(ptemp, defaults, const_cast<LocationConfig*>(use.section)));
-  std::string file = file_of(ptemp, use, merged);
-  bool may_detach = merged.detach == 1;
-  for (const Loaded& each : loaded)
-    if (each.use == &use && each.file == file && each.params == merged.params &&
-        each.workers == merged.workers && each.may_detach == may_detach) {
-      use.on_server[s] = each.handler;
-      return true;
-    }
-
-  std::string reason;
-  if (auto library = Library::load(file, use.symbol, server_log())) {
-    if (auto handler = Handler::configure(
-            *library, {merged.params, use.location, merged.workers, may_detach})) {
-      use.on_server[s] = handler->get();
-      loaded.push_back({&use, file, merged.params, merged.workers, may_detach, handler->get()});
-      configuration->handlers.push_back(std::move(*handler));
-      return true;
-    } else {
-      reason = handler.reason();
-    }
-  } else {
-    reason = library.reason();
-  }
-  const char* hint = "";
-  if (access(file.c_str(), F_OK))
-    hint = use.name.find('/') == use.name.npos
-               ? "; a NAME is looked up in WebSocketHandlerPath, a PATH has a slash in it"
-               : "; write the path of a shared object, absolute or below ServerRoot";
-  ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, 0, s, "%s: WebSocketHandler %s: %s%s",
-               use.place.c_str(), use.name.c_str(), reason.c_str(), hint);
-  return false;
 }
 
 }  // namespace
@@ -316,31 +191,7 @@ LocationConfig* location_config(request_rec* r) {
   return static_cast<LocationConfig*>(ap_get_module_config(r->per_dir_config, &websocket_module));
 }
 
-const ServerConfig& server_config() { return configuration->server; }
-
-Handler* handler_for(request_rec* r, const LocationConfig& location) {
-  if (!location.handler) return nullptr;
-  auto found = location.handler->on_server.find(r->server);
-  return found == location.handler->on_server.end() ? nullptr : found->second;
-}
-
-bool finish_handlers(uint64_t within_ms, bool may_log) {
-  uint64_t deadline_ms = monotonic_ms() + within_ms;
-  bool all = true;
-  for (auto& handler : configuration->handlers) {
-    uint64_t now_ms = monotonic_ms();
-    all &= handler->finish(deadline_ms - std::min(deadline_ms, now_ms), may_log);
-  }
-  return all;
-}
-
-const char* path_below(request_rec* r, const LocationConfig& location) {
-  if (!location.handler || !location.handler->prefix) return r->uri;
-  std::string_view prefix = *location.handler->prefix, path = r->uri;
-  bool is_below =
-      path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
-  return is_below ? r->uri + prefix.size() : r->uri;
-}
+const ServerConfig& server_config() { return *for_server; }
 
 void* create_location_config(apr_pool_t* pool, char*) { return pool_new<LocationConfig>(pool); }
 
@@ -367,27 +218,13 @@ void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_confi
 }
 
 int begin_configuration(apr_pool_t* pconf, apr_pool_t*, apr_pool_t*) {
-  configuration = pool_new<Configuration>(pconf);
+  for_server = pool_new<ServerConfig>(pconf);
+  begin_named_handlers(pconf);
   return OK;
 }
 
 int check_configuration(apr_pool_t*, apr_pool_t*, apr_pool_t* ptemp, server_rec* main_server) {
-  for (const auto& each : configuration->for_handlers) {
-    if (each.section->handler) continue;
-    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, 0, main_server,
-                 "%s: %s: put it into the section of the WebSocketHandler it is for, or outside of "
-                 "sections as a default for all handlers",
-                 each.place.c_str(), each.what.c_str());
-    return HTTP_INTERNAL_SERVER_ERROR;
-  }
-  std::vector<Loaded> loaded;
-  for (HandlerUse* use : configuration->uses) {
-    // A directive of the main server holds for the virtual hosts too.
-    for (server_rec* s = main_server; s; s = s->next)
-      if (s == use->server || use->server == main_server)
-        if (!load(*use, s, ptemp, loaded)) return HTTP_INTERNAL_SERVER_ERROR;
-  }
-  return OK;
+  return load_named_handlers(ptemp, main_server) ? OK : HTTP_INTERNAL_SERVER_ERROR;
 }
 
 // Nowhere in .htaccess: a handler is code that runs in the server.

@@ -1,9 +1,8 @@
-// The directives, what they set for a location, and the handlers that the configuration names.
+// The directives, and what they set for a location and for the whole server.
 #pragma once
 #include <map>
 #include <string>
 
-#include "src/handler/handler.h"
 #include "src/httpd/module.h"
 #include "src/protocol/close_code.h"
 #include "src/protocol/deflate_offer.h"
@@ -40,6 +39,8 @@ struct LocationConfig {
 };
 
 LocationConfig* location_config(request_rec* r);
+// That of the section in which a directive stands, as httpd hands it to the function that sets it.
+inline LocationConfig& section_of(void* config) { return *static_cast<LocationConfig*>(config); }
 
 // What holds for the whole server, in the configuration that was read last.
 struct ServerConfig {
@@ -52,23 +53,11 @@ struct ServerConfig {
 };
 const ServerConfig& server_config();
 
-// The handler of the request's location; nullptr where there is none.
-Handler* handler_for(request_rec* r, const LocationConfig& location);
-
-// What a request's path has behind that of the <Location> that names the handler, "/room"; all of
-// it where that is no plain path.
-const char* path_below(request_rec* r, const LocationConfig& location);
-
-// Waits for handlers' callbacks that still run on workers, at the end of a child whose connections
-// are gone. False if that takes longer.
-bool finish_handlers(uint64_t within_ms, bool may_log);
-
 // For the module's record and hooks.
 extern const command_rec kDirectives[];
 void* create_location_config(apr_pool_t* pool, char* directory);
 void* merge_location_config(apr_pool_t* pool, void* base, void* add);
 int begin_configuration(apr_pool_t* pconf, apr_pool_t* plog, apr_pool_t* ptemp);
-// Loads and configures every handler that is named, so that a bad one fails the configuration test.
 int check_configuration(apr_pool_t* pconf, apr_pool_t* plog, apr_pool_t* ptemp, server_rec* s);
 
 }  // namespace mws

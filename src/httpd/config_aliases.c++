@@ -8,8 +8,6 @@ namespace mws {
 
 namespace {
 
-LocationConfig& section_of(void* config) { return *static_cast<LocationConfig*>(config); }
-
 OriginPolicy& trusted_of(cmd_parms* cmd, LocationConfig& section) {
   if (!section.trusted) section.trusted = pool_new<OriginPolicy>(cmd->pool);
   return const_cast<OriginPolicy&>(*section.trusted);

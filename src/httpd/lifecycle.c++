@@ -23,8 +23,8 @@
 #include "src/base/clock.h"
 #include "src/httpd/capacity.h"
 #include "src/httpd/children.h"
-#include "src/httpd/config.h"
 #include "src/httpd/log.h"
+#include "src/httpd/named_handlers.h"
 #include "src/protocol/close_code.h"
 
 namespace mws {

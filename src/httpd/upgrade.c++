@@ -17,9 +17,9 @@
 #include <string>
 
 #include "src/httpd/children.h"
-#include "src/httpd/config.h"
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
+#include "src/httpd/named_handlers.h"
 #include "src/httpd/resident.h"
 #include "src/protocol/handshake.h"
 #include "src/protocol/header_list.h"
