@@ -208,7 +208,8 @@ build/conf/%: conf/%.in build/config.mk
 
 build/conf/mod_websocket-standalone: standalone build/config.mk
 	@mkdir -p $(@D)
-	@sed -e 's|^installed_module=.*|installed_module="$(HTTPD_LIBEXECDIR)/mod_websocket.so"|' \
+	@sed -e 's|^installed_bin=.*|installed_bin="$(bindir)"|' \
+	  -e 's|^installed_module=.*|installed_module="$(HTTPD_LIBEXECDIR)/mod_websocket.so"|' \
 	  -e 's|^installed_handlers=.*|installed_handlers="$(handlerdir)"|' \
 	  -e 's|^installed_www=.*|installed_www="$(wwwdir)"|' \
 	  -e 's|^installed_httpd=.*|installed_httpd="$(HTTPD)"|' \

@@ -86,11 +86,9 @@ class Served:
 
 
 def serve(destination, handlers):
-    """The installed script, with the installed files, wherever they were installed to."""
-    values, port = configured(), free_port()
-    return Served([f"{destination}{values['bindir']}/mod_websocket-standalone", "-p", port, "-w", handlers,
-                   "-d", f"{destination}{values['datadir']}/mod_websocket/www",
-                   "--module", f"{destination}{values['HTTPD_LIBEXECDIR']}/mod_websocket.so"], port)
+    """The installed script, which finds the installed files wherever they were installed to."""
+    port = free_port()
+    return Served([f"{destination}{configured()['bindir']}/mod_websocket-standalone", "-p", port, "-w", handlers], port)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -259,6 +257,15 @@ def test_handlers_build_with_what_pkg_config_says(tmp_path, sysconf):
         assert handshake(server.port, "/mine-minimal") == 101
 
 
+def test_standalone_says_what_is_not_installed_any_more(tmp_path, sysconf):
+    make("install", f"DESTDIR={tmp_path}")
+    values = configured()
+    shutil.rmtree(f"{tmp_path}{values['handlerdir']}")
+    done = subprocess.run([f"{tmp_path}{values['bindir']}/mod_websocket-standalone"], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"mod_websocket-standalone: {tmp_path}{values['handlerdir']} is not there; "
+                                              "install mod_websocket again, or name another with --handlers\n")
+
+
 def test_the_template_is_copied_built_served_and_installed(tmp_path, sysconf):
     """With nothing but what is installed, and what pkg-config says of it."""
     make("install", f"DESTDIR={tmp_path}")
@@ -268,8 +275,7 @@ def test_the_template_is_copied_built_served_and_installed(tmp_path, sysconf):
     (mine / "hello.c++").rename(mine / "mine.c++")
     shutil.copy(TOP / "handlers/minimal.c", mine)
     values, port = configured(), free_port()
-    standalone = (f"{tmp_path}{values['bindir']}/mod_websocket-standalone -d {tmp_path}{values['datadir']}/mod_websocket/www "
-                  f"--module {tmp_path}{values['HTTPD_LIBEXECDIR']}/mod_websocket.so --param greeting=Welcome")
+    standalone = f"{tmp_path}{values['bindir']}/mod_websocket-standalone --param greeting=Welcome"
     mine_make = ["env", f"PKG_CONFIG_LIBDIR={tmp_path}{values['libdir']}/pkgconfig", f"PKG_CONFIG_SYSROOT_DIR={tmp_path}", "make", "-C", mine]
 
     def make_mine(*words):
