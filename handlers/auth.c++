@@ -29,7 +29,7 @@ struct Auth : websocket::Handler {
     request.accept_subprotocol("auth.v1");  // if it is offered
     // Headers go out with the 101 too. A page's scripts cannot read this cookie (HttpOnly), and
     // another site's requests do not bring it (SameSite). A real handler would remember it.
-    bool tls = request.fact(WS_TLS_VERSION).has_value();
+    bool tls = request.tls_version().has_value();
     request.add_header("Set-Cookie", "session=" + session_id() +
                                          "; Path=/; HttpOnly; SameSite=Strict" +
                                          (tls ? "; Secure" : ""));

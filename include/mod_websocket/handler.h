@@ -80,22 +80,60 @@ class Config {
   const ws_config* config_;
 };
 
+// What is known both of a request and of its connection; see ws_fact.
+template <class Of>
+class Facts {
+ public:
+  std::string_view path() const { return get(WS_PATH).value_or(""); }
+  std::string_view path_below() const { return get(WS_PATH_BELOW).value_or(""); }
+  std::string_view query() const { return get(WS_QUERY).value_or(""); }
+  std::string_view remote_address() const { return get(WS_REMOTE_ADDRESS).value_or(""); }
+  std::string_view local_address() const { return get(WS_LOCAL_ADDRESS).value_or(""); }
+  Text host() const { return get(WS_HOST); }
+  Text user() const { return get(WS_USER); }
+  Text auth_type() const { return get(WS_AUTH_TYPE); }
+  Text extensions() const { return get(WS_EXTENSIONS); }
+  Text tls_version() const { return get(WS_TLS_VERSION); }
+  Text tls_cipher() const { return get(WS_TLS_CIPHER); }
+  Text tls_server_name() const { return get(WS_TLS_SERVER_NAME); }
+  Text tls_client_subject() const { return get(WS_TLS_CLIENT_SUBJECT); }
+
+ private:
+  Text get(ws_fact fact) const { return static_cast<const Of*>(this)->fact(fact); }
+};
+
 // A client that asks for a connection. Valid during handshake().
-class Request {
+class Request : public Facts<Request> {
  public:
   explicit Request(ws_request* request) : request_(request) {}
 
   Text fact(ws_fact fact) const { return detail::view(detail::host->request_fact(request_, fact)); }
   std::string_view method() const { return fact(WS_METHOD).value_or(""); }
   std::string_view uri() const { return fact(WS_URI).value_or(""); }
-  std::string_view path() const { return fact(WS_PATH).value_or(""); }
-  std::string_view path_below() const { return fact(WS_PATH_BELOW).value_or(""); }
-  std::string_view query() const { return fact(WS_QUERY).value_or(""); }
-  std::string_view remote_address() const { return fact(WS_REMOTE_ADDRESS).value_or(""); }
-  Text user() const { return fact(WS_USER); }
+  Text extensions_offered() const { return fact(WS_EXTENSIONS_OFFERED); }
 
   Text header(const char* name) const {
     return detail::view(detail::host->request_header(request_, name));
+  }
+  // Calls each(name, value), of type std::string_view, for every header; see
+  // ws_host::request_headers. Throws what each throws, which is then called no more.
+  template <class Each>
+  void headers(Each each) const {
+    struct Call {
+      Each& each;
+      std::exception_ptr thrown;
+    } call{each, nullptr};
+    auto one = [](void* context, const char* name, const char* value) {
+      auto& now = *static_cast<Call*>(context);
+      if (now.thrown) return;
+      try {
+        now.each(std::string_view(name), std::string_view(value));
+      } catch (...) {
+        now.thrown = std::current_exception();
+      }
+    };
+    detail::host->request_headers(request_, one, &call);
+    if (call.thrown) std::rethrow_exception(call.thrown);
   }
   Text cookie(const char* name) const {
     return detail::view(detail::host->request_cookie(request_, name));
@@ -205,7 +243,7 @@ class Handle {
 
 // An open connection: a view, to be used inside the connection's own callbacks only. The reference
 // that a callback gets ends with the callback; for other threads and later there is handle().
-class Connection {
+class Connection : public Facts<Connection> {
  public:
   explicit Connection(ws_connection* connection) : connection_(connection) {}
 
@@ -240,19 +278,8 @@ class Connection {
   Handle handle() const { return Handle(detail::host->handle(connection_)); }
 
   Text fact(ws_fact fact) const { return detail::view(detail::host->fact(connection_, fact)); }
-  std::string_view path() const { return fact(WS_PATH).value_or(""); }
-  std::string_view path_below() const { return fact(WS_PATH_BELOW).value_or(""); }
-  std::string_view query() const { return fact(WS_QUERY).value_or(""); }
-  Text user() const { return fact(WS_USER); }
   Text note() const { return fact(WS_NOTE); }
   Text subprotocol() const { return fact(WS_SUBPROTOCOL); }
-  Text extensions() const { return fact(WS_EXTENSIONS); }
-  Text tls_version() const { return fact(WS_TLS_VERSION); }
-  Text tls_cipher() const { return fact(WS_TLS_CIPHER); }
-  Text tls_server_name() const { return fact(WS_TLS_SERVER_NAME); }
-  Text tls_client_subject() const { return fact(WS_TLS_CLIENT_SUBJECT); }
-  std::string_view remote_address() const { return fact(WS_REMOTE_ADDRESS).value_or(""); }
-  std::string_view local_address() const { return fact(WS_LOCAL_ADDRESS).value_or(""); }
   // One of the headers named in keep_headers (see WEBSOCKET_HANDLER).
   Text header(const char* name) const {
     return detail::view(detail::host->header(connection_, name));

@@ -122,7 +122,7 @@ PluginConnection::PluginConnection(Handler& handler, HandshakeRequest& request)
       request_(request.native) {
   request.each_header(
       [](void* to, const char* name, const char* value) {
-        static_cast<PluginConnection*>(to)->headers_.emplace_back(name, value ? value : "");
+        static_cast<PluginConnection*>(to)->headers_.emplace_back(name, value);
       },
       this);
 }

@@ -89,7 +89,7 @@ class HttpdRequest final : public HandshakeRequest {
     const apr_array_header_t* lines = apr_table_elts(r_->headers_in);
     auto* entries = reinterpret_cast<const apr_table_entry_t*>(lines->elts);
     for (int i = 0; i < lines->nelts; i++)
-      if (entries[i].key) each(context, entries[i].key, entries[i].val);
+      if (entries[i].key && entries[i].val) each(context, entries[i].key, entries[i].val);
   }
 
  private:

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from harness import BINARY, CLOSE, LIMIT_S, PING, PONG, TEXT, UPGRADE, Server, close_payload, eventually, frame, read_response, request, said
+from harness import (BINARY, CLOSE, LIMIT_S, PING, PONG, TEXT, UPGRADE, Client, Server, close_payload, eventually, frame, password_file, read_response,
+                     request, said)
 
 CONFIG = """
 <Location /sdk>
@@ -54,6 +55,37 @@ def test_the_handler_sees_the_whole_request(server):
         # The connection goes on with HTTP.
         connection.sendall(request("/index.html"))
         assert read_response(connection)[0] == 200
+
+
+def test_an_exception_for_one_of_the_headers_is_the_handshakes(server):
+    server.expect("exception in handshake: thrown for a header$", "refused with 500: by the handler")
+    status, _, _ = server.http("/sdk", *UPGRADE, "X-Describe: yes", "X-Throw: yes")
+    assert status == 500
+
+
+def test_a_handshake_that_blocks_holds_up_no_connection(server, name):
+    go = server.folder / f"go-{name}"
+    with server.websocket("/sdk") as other, server.connect() as connection:
+        connection.sendall(request(f"/sdk?await={go}", *UPGRADE))
+        for _ in range(3):
+            assert said(other, "still served") == "still served"
+        go.touch()
+        with Client(connection) as client:
+            assert said(client, "at last") == "at last"
+            client.close()
+        other.close()
+
+
+def test_the_user_and_how_it_was_authenticated_are_known(handlers):
+    users = 'AuthType Basic\nAuthName sdk\nAuthUserFile users\nRequire valid-user\n</Location>'
+    server = Server(config(handlers, 0).replace("</Location>", users), modules=["auth_basic", "authn_file", "authz_user"], log_level="warn websocket:info")
+    server.expect(r"websocket:info.*/sdk\.so: closed")
+    (server.folder / "users").write_text(password_file(alice="open sesame"))
+    with server, server.websocket("/sdk", "Authorization: Basic YWxpY2U6b3BlbiBzZXNhbWU=") as client:
+        facts = said(client, "facts").split("\n")
+        assert (facts[3], facts[13]) == ('"alice"', '"Basic"')
+        client.close()
+        server.await_idle()
 
 
 def test_headers_that_the_handler_adds_are_in_the_101(server):

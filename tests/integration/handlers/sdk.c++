@@ -24,8 +24,7 @@ bool exists(const std::string& file) {
 std::string shown(Text text) { return text ? "\"" + std::string(*text) + "\"" : "none"; }
 
 std::mutex of_others;
-Connection* an_open_one;              // under of_others: one of another callback
-ws_connection* a_closed_one;          // under of_others
+ws_connection* a_closed_one;  // under of_others
 
 struct State {
   Handle handle;
@@ -47,6 +46,7 @@ class Sdk final : public websocket::Handler {
     }
     request.add_header("Set-Cookie", "one=1");
     request.add_header("Set-Cookie", "two=2; HttpOnly");
+    if (auto file = request.parameter("await")) await(std::string(*file));
     if (auto note = request.parameter("note")) request.set_note(*note);
     if (request.header("X-Describe")) return describe(request);
     auto status = request.header("X-Status");
@@ -80,7 +80,10 @@ class Sdk final : public websocket::Handler {
     if (command == "thread") return from_a_thread(connection, rest(words));
     if (command == "wrong-thread") return wrong_thread(connection);
     if (command == "closed-one") return use_a_closed_one(connection);
-    if (command == "await") return await(connection, rest(words));
+    if (command == "await") {
+      await(rest(words));
+      return (void)connection.send_text("awaited");
+    }
     if (command == "big") return big(connection, words);
     if (command == "drained") return say(connection, connection.data<State>()->drained);
     if (command == "throw") throw std::runtime_error("thrown in message");
@@ -128,14 +131,12 @@ class Sdk final : public websocket::Handler {
     std::ostringstream text;
     text << request.method() << " " << request.uri() << "\n" << request.path() << "\n"
          << request.path_below() << "\n" << request.query() << "\n"
-         << shown(request.fact(WS_AUTH_TYPE)) << "\n" << shown(request.fact(WS_EXTENSIONS_OFFERED)) << "\n"
+         << shown(request.auth_type()) << "\n" << shown(request.extensions_offered()) << "\n"
          << shown(request.cookie("session")) << "\n" << shown(request.parameter("q")) << "\n";
-    websocket::detail::host->request_headers(
-        request.get(),
-        [](void* to, const char* name, const char* value) {
-          if (name[0] == 'X') *static_cast<std::ostringstream*>(to) << name << "=" << value << "\n";
-        },
-        &text);
+    request.headers([&](std::string_view name, std::string_view value) {
+      if (name == "X-Throw") throw std::runtime_error("thrown for a header");
+      if (name[0] == 'X') text << name << "=" << value << "\n";
+    });
     request.set_body("text/plain; charset=utf-8", text.str());
     return 403;
   }
@@ -208,9 +209,8 @@ class Sdk final : public websocket::Handler {
     say(connection, closed.send_text("to nobody"));
   }
 
-  static void await(Connection& connection, const std::string& file) {
+  static void await(const std::string& file) {
     while (!exists(file)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    connection.send_text("awaited");
   }
 
   static void big(Connection& connection, std::istringstream& words) {
