@@ -334,6 +334,17 @@ def test_the_second_handler_in_the_file(server):
         assert said(client, "") == "0"
 
 
+def test_the_plugin_and_the_handler_it_becomes_do_the_same():
+    plugin, handler = (compiled(block_below("Going on to a handler", language, page="docs/migrating-from-apache-websocket.md")) for language in ["c", "c++"])
+    config = "".join(f'<Location "/{path}">\nWebSocketHandler "{which}"\n</Location>\n' for path, which in [("plugin", f'{plugin}" "name_init'), ("handler", handler)])
+    with Server(config) as server:
+        for path in ["/plugin", "/handler"]:
+            assert refusal(server, path)[0] == 403
+            with server.websocket(path, "X-Name: alice") as client:
+                assert said(client, "four") == "alice sent 4 bytes"
+                client.close()
+
+
 def test_the_test_of_a_handler_passes_and_fails_with_the_handler(tmp_path):
     (tmp_path / "test_mine.py").write_text(block_below("Testing a handler", "python").text)
 
