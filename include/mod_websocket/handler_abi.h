@@ -10,7 +10,7 @@
  * loaded; NULL refuses to load. The host table lives as long.
  *
  * Threads
- *   configure, shutdown   the process that reads the configuration, before any connection
+ *   configure, shutdown   the process that reads the configuration, while it has no connection
  *   handshake             a thread of the HTTP server, several at a time; it may block
  *   all other callbacks   one at a time for a connection and in order, for different connections at
  *                         the same time, so what connections share needs a lock. They run on the
@@ -165,8 +165,9 @@ struct ws_host {
   ws_text (*request_subprotocol)(const ws_request* request, size_t index);
   ws_text (*request_cookie)(const ws_request* request, const char* name);
   ws_text (*request_parameter)(const ws_request* request, const char* name);
-  /* Calls the function, before it returns, for each header that the client sent, line by line. Name
-     and value end with a zero byte and are valid until handshake returns. */
+  /* Calls the function, before it returns, for each header that the client sent; several lines of
+     one name come as one, joined by ", ". Name and value end with a zero byte and are valid until
+     handshake returns. */
   void (*request_headers)(const ws_request* request,
                           void (*each)(void* context, const char* name, const char* value),
                           void* context);
@@ -201,15 +202,16 @@ struct ws_host {
   /* Sends a piece of a message, as a frame of its own (RFC 6455, section 5.4): for what is too big,
      or not known yet, as a whole. last: not 0 for the last piece. All pieces of a message have the
      same type; a text may be cut anywhere, be it inside of a character. Pieces are not compressed.
-     Other messages that are sent in between wait in memory until the last piece went out. As
-     send. */
+     Other messages that are sent in between wait in memory until the last piece went out; close
+     drops them. As send. */
   ws_result (*send_fragment)(ws_connection* connection, ws_type type, const void* data, size_t size,
                              int last);
   /* Sends a ping (RFC 6455, section 5.5.2) with at most 125 bytes; pong follows, if the client
      lives. As send. */
   ws_result (*ping)(ws_connection* connection, const void* data, size_t size);
-  /* Starts the closing handshake (RFC 6455, section 7.1.2); close follows when the client has
-     answered, or after 5 seconds. Messages that arrive in between are dropped. code: 1000 to 1003,
+  /* Starts the closing handshake (RFC 6455, section 7.1.2), behind what waits to be sent; close
+     follows when the client has answered, or has done nothing for 5 seconds: neither that, nor read
+     16 KiB of what waits. Messages that arrive in between are dropped. code: 1000 to 1003,
      1007 to 1014 or 3000 to 4999, or 0 for a frame without a code; reason: UTF-8, at most 123
      bytes, NULL if reason_size is 0. WS_OK or an error. */
   ws_result (*close)(ws_connection* connection, uint16_t code, const char* reason,
@@ -290,20 +292,22 @@ typedef struct ws_handler {
 
   uint64_t flags; /* 0, or WS_BLOCKING */
 
-  /* Request headers to keep for header(): names, ended by NULL. NULL keeps none. */
+  /* Request headers to keep for header(): names, ended by NULL, that live as long as the table.
+     NULL keeps none. */
   const char* const* keep_headers;
 
   /* Once per location, when the configuration is read (httpd reads it twice at startup). *state is
      handed to every other callback; it must not start threads, as processes are forked later.
-     Returns 0, or anything else with one line in error: the configuration is refused. */
+     Returns 0; or anything else, with one line in error, of at most error_size bytes with its zero
+     byte: the configuration is refused. */
   int (*configure)(const ws_config* config, void** state, char* error, size_t error_size);
   /* Once per successful configure, in the process that called it, when the configuration is
      dropped. */
   void (*shutdown)(void* state);
 
   /* A client asks for a connection; HTTP authentication and authorization have passed. Returns 0 to
-     accept, or the HTTP status to reject with, 300 to 599. NULL accepts all. An accepted
-     connection need not come to open: the client may be gone. */
+     accept, or the HTTP status to reject with, 300 to 599; the client gets 500 for anything else.
+     NULL accepts all. An accepted connection need not come to open: the client may be gone. */
   int (*handshake)(void* state, ws_request* request);
 
   /* The connection stands; the handler may send. The client may have been told so a moment ago. */

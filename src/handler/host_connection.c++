@@ -27,6 +27,8 @@ const char* wrong_with_close(uint16_t code, const char* reason, size_t reason_si
 
 namespace {
 
+static_assert(Connection::kTimers == WS_TIMERS);
+
 // Does the work now on the loop's thread, or has the loop do it where a worker asks for it.
 template <class Work>
 ws_result now_or_soon(ws_connection& peer, Work work) {

@@ -44,14 +44,14 @@ def test_handlers_load():
 
 
 def with_real_handlers(block, plugins):
-    """The block with handlers that are there for those it names: that below the same heading, or echo; and with the plugin echo."""
+    """The block with handlers and plugins that are there for those it names: that below the same heading, or echo."""
     try:
         handler = compiled(block_below(block.heading, page=block.page))
     except AssertionError:
         handler = TOP / "build/handlers/echo.so"
     there = {path.stem for path in (TOP / "build/handlers").iterdir()} | {"none"}
     text = re.sub(r"/srv/handlers/\w+\.so", str(handler), block.text)
-    text = text.replace("modules/mod_websocket_echo.so", f"{plugins}/echo.so")
+    text = re.sub(r"modules/mod_websocket_(\w+)\.so", rf"{plugins}/\1.so", text)
     return re.sub(r"(WebSocketHandler) (\w+)$", lambda use: use[0] if use[2] in there else f"{use[1]} echo", text, flags=re.M)
 
 
@@ -107,6 +107,17 @@ def test_links_lead_somewhere(page):
         there = ((TOP / page).parent / file).resolve() if file else TOP / page
         assert there.exists(), f"{page}: {target}"
         assert not anchor or anchor in anchors(there.relative_to(TOP)), f"{page}: {target}"
+
+
+# --- Errors ---
+
+def test_mistakes_are_listed_as_the_server_words_them():
+    page = (TOP / "docs/handlers.md").read_text()
+    table = page[page.index("| behind `refused:` |"):].split("\n\n")[0].splitlines()[2:]
+    listed = {text for row in table for text in re.findall("`(.*?)`", row.split("|")[1])}
+    code = "".join(re.sub(r'"\s*\n\s*"', "", file.read_text()) for file in (TOP / "src/handler").glob("host*"))
+    said = {text for text in re.findall(r'"([^"\n]+)"', code) if " " in text and not text.startswith("exception left")} | {"NULL"}
+    assert listed == said
 
 
 # --- How blocks are found ---

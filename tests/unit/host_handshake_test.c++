@@ -147,7 +147,7 @@ TEST_F(HostHandshakeTest, ANoteOfAtMost64KiBIsKeptForTheConnection) {
   EXPECT_EQ(shown(request.facts.get(WS_NOTE)), "");
 }
 
-TEST_F(HostHandshakeTest, ShowsTheHeadersLineByLineAndLetsNoExceptionThrough) {
+TEST_F(HostHandshakeTest, ShowsTheHeadersOneByOneAndLetsNoExceptionThrough) {
   request.headers = {{"A", "1"}, {"B", "2"}};
   inside([&](ws_request* r) {
     std::string seen;

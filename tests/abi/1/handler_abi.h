@@ -14,7 +14,7 @@
  * loaded; NULL refuses to load. The host table lives as long.
  *
  * Threads
- *   configure, shutdown   the process that reads the configuration, before any connection
+ *   configure, shutdown   the process that reads the configuration, while it has no connection
  *   handshake             a thread of the HTTP server, several at a time; it may block
  *   all other callbacks   one at a time for a connection and in order, for different connections at
  *                         the same time, so what connections share needs a lock. They run on the
@@ -24,11 +24,13 @@
  * Functions of the host that take a ws_connection may be called only inside that connection's own
  * callbacks, on the thread that runs them; those that take a ws_request only inside of handshake;
  * those that take a ws_config only inside of configure. Those that take a ws_handle, a ws_buffer or
- * a ws_host are for every thread at any time.
+ * a ws_host are for every thread at any time. None of them waits. Texts and bytes that they take
+ * are the caller's again when they return, unless they say otherwise.
  *
  * Errors. A function of the host checks what it is given. A mistake, such as a NULL, a text that is
  * not UTF-8, the wrong thread, or a connection that has been closed and freed, is logged with the
- * handler's file and location, and answered with an error; nothing else happens. No C++ exception
+ * handler's file and location, and answered with an error; nothing else happens. Not found out are
+ * a ws_request and a ws_config that are used after their callback has returned. No C++ exception
  * may leave a callback: one that does is logged, and the connection closed with 1011 (the opening
  * handshake answered with 500). None leaves a function of the host.
  *
@@ -80,7 +82,9 @@ typedef enum ws_type {              /* RFC 6455, section 5.6 */
 typedef enum ws_level { WS_ERROR, WS_WARNING, WS_NOTICE, WS_INFO, WS_DEBUG } ws_level;
 
 typedef enum ws_result {
-  WS_OK = 0,         /* done; for send: the system has it, or will when the callback has returned */
+  /* Done. For send: the system has it, or is offered it when the callback has returned; should it
+     not take it all, drained follows as after WS_QUEUED. */
+  WS_OK = 0,
   WS_QUEUED = 1,     /* send: it waits in memory until the client reads; drained follows */
   WS_HIGH_WATER = 2, /* send: as WS_QUEUED, and more than 1 MiB waits: send no more until drained */
   /* Errors. Nothing was done: */
@@ -144,13 +148,14 @@ struct ws_host {
   uint32_t size; /* of this table, in bytes */
   uint32_t abi;  /* WS_ABI_VERSION of the server */
 
-  /* Writes one line to the error log of the server, with the name of the handler whose host table
-     is given. Any thread. */
+  /* Writes one line, ended by a zero byte, to the error log of the server, with the name of the
+     handler whose host table is given. NULL is not written. Any thread. */
   void (*log)(const ws_host* host, ws_level level, const char* line);
 
   /* ---- configure ---- */
 
-  /* The value of WebSocketParam KEY, NULL if there is none. Valid until shutdown. */
+  /* The value of WebSocketParam KEY, ended by a zero byte; NULL if there is none. Valid until
+     shutdown has returned. */
   const char* (*param)(const ws_config* config, const char* key);
 
   /* ---- handshake (RFC 6455, section 4.2) ---- */
@@ -164,7 +169,9 @@ struct ws_host {
   ws_text (*request_subprotocol)(const ws_request* request, size_t index);
   ws_text (*request_cookie)(const ws_request* request, const char* name);
   ws_text (*request_parameter)(const ws_request* request, const char* name);
-  /* Calls the function for each header that the client sent, line by line. */
+  /* Calls the function, before it returns, for each header that the client sent; several lines of
+     one name come as one, joined by ", ". Name and value end with a zero byte and are valid until
+     handshake returns. */
   void (*request_headers)(const ws_request* request,
                           void (*each)(void* context, const char* name, const char* value),
                           void* context);
@@ -199,15 +206,16 @@ struct ws_host {
   /* Sends a piece of a message, as a frame of its own (RFC 6455, section 5.4): for what is too big,
      or not known yet, as a whole. last: not 0 for the last piece. All pieces of a message have the
      same type; a text may be cut anywhere, be it inside of a character. Pieces are not compressed.
-     Other messages that are sent in between wait in memory until the last piece went out. As
-     send. */
+     Other messages that are sent in between wait in memory until the last piece went out; close
+     drops them. As send. */
   ws_result (*send_fragment)(ws_connection* connection, ws_type type, const void* data, size_t size,
                              int last);
   /* Sends a ping (RFC 6455, section 5.5.2) with at most 125 bytes; pong follows, if the client
      lives. As send. */
   ws_result (*ping)(ws_connection* connection, const void* data, size_t size);
-  /* Starts the closing handshake (RFC 6455, section 7.1.2); close follows when the client has
-     answered, or after 5 seconds. Messages that arrive in between are dropped. code: 1000 to 1003,
+  /* Starts the closing handshake (RFC 6455, section 7.1.2), behind what waits to be sent; close
+     follows when the client has answered, or has done nothing for 5 seconds: neither that, nor read
+     16 KiB of what waits. Messages that arrive in between are dropped. code: 1000 to 1003,
      1007 to 1014 or 3000 to 4999, or 0 for a frame without a code; reason: UTF-8, at most 123
      bytes, NULL if reason_size is 0. WS_OK or an error. */
   ws_result (*close)(ws_connection* connection, uint16_t code, const char* reason,
@@ -215,7 +223,8 @@ struct ws_host {
   /* Ends the connection without a closing handshake, and drops what waits to be sent. close
      follows, with 1006, once this callback has returned. WS_OK or an error. */
   ws_result (*abort)(ws_connection* connection);
-  /* Bytes that were sent and wait in memory. */
+  /* Bytes that were sent and wait in memory, with what the callback itself has sent so far; 0 on an
+     error. */
   size_t (*buffered_amount)(const ws_connection* connection);
   /* Stops and resumes the reading of this client, which then feels TCP's own backpressure. What has
      been paused gets no message, ping, pong or end of the connection, but an error of the network;
@@ -224,7 +233,9 @@ struct ws_host {
   ws_result (*pause)(ws_connection* connection);
   ws_result (*resume)(ws_connection* connection);
   /* Calls timer once, with the id, in so many milliseconds (at least 1), instead of what was set
-     for this id before. WS_OK or an error; WS_INVALID for an id of WS_TIMERS or more. */
+     for this id before; never after close. WS_OK or an error; WS_INVALID for an id of WS_TIMERS or
+     more. cancel_timer: also WS_OK where none was set. On workers, a timer that was due before may
+     still come. */
   ws_result (*set_timer)(ws_connection* connection, uint32_t id, uint64_t in_ms);
   ws_result (*cancel_timer)(ws_connection* connection, uint32_t id);
   /* A fact, or one of the headers that the handler's table names in keep_headers. Valid until the
@@ -235,14 +246,18 @@ struct ws_host {
      points to in close. */
   void (*set_user_data)(ws_connection* connection, void* data);
   void* (*user_data)(const ws_connection* connection);
-  /* The connection's handle, always the same one. {0}: no memory, or a mistake. */
+  /* The connection's handle, always the same one; costs memory from the first call on, until the
+     connection has gone. {0}: no memory, or a mistake. */
   ws_handle (*handle)(ws_connection* connection);
 
   /* ---- a handle, on any thread ---- */
 
   /* As send, send_buffer, close and buffered_amount, and in the order of the calls of one thread;
-     the message is on its way to the connection's thread when the call returns. WS_OK: nothing else
-     waits for this client. drained follows after WS_QUEUED and WS_HIGH_WATER. */
+     the message is on its way to the connection's thread when the call returns. The result is what
+     is known at that moment: WS_OK: nothing else waits for this client; drained follows after
+     WS_QUEUED and WS_HIGH_WATER. WS_CLOSED, and nothing logged: the connection has gone or is
+     closing, or the handle is {0}. What is sent through a connection inside of its callback may
+     overtake what its handle sent before. */
   ws_result (*handle_send)(ws_handle handle, ws_type type, const void* data, size_t size,
                            uint32_t flags);
   ws_result (*handle_send_buffer)(ws_handle handle, const ws_buffer* buffer);
@@ -254,7 +269,7 @@ struct ws_host {
      connection has gone meanwhile. WS_OK or an error, and then it is never called. */
   ws_result (*handle_post)(ws_handle handle, void (*call)(ws_connection* connection, void* context),
                            void* context);
-  /* Not 0 if messages can still be sent. */
+  /* Not 0 if messages could still be sent when it was asked. */
   int (*handle_is_open)(ws_handle handle);
 
   /* ---- a buffer: one message for many connections, on any thread ---- */
@@ -279,30 +294,34 @@ typedef struct ws_handler {
 
   uint64_t flags; /* 0, or WS_BLOCKING */
 
-  /* Request headers to keep for header(): names, ended by NULL. NULL keeps none. */
+  /* Request headers to keep for header(): names, ended by NULL, that live as long as the table.
+     NULL keeps none. */
   const char* const* keep_headers;
 
   /* Once per location, when the configuration is read (httpd reads it twice at startup). *state is
      handed to every other callback; it must not start threads, as processes are forked later.
-     Returns 0, or anything else with one line in error: the configuration is refused. */
+     Returns 0; or anything else, with one line in error, of at most error_size bytes with its zero
+     byte: the configuration is refused. */
   int (*configure)(const ws_config* config, void** state, char* error, size_t error_size);
   /* Once per successful configure, in the process that called it, when the configuration is
      dropped. */
   void (*shutdown)(void* state);
 
   /* A client asks for a connection; HTTP authentication and authorization have passed. Returns 0 to
-     accept, or the HTTP status to reject with, 300 to 599. NULL accepts all. An accepted
-     connection need not come to open: the client may be gone. */
+     accept, or the HTTP status to reject with, 300 to 599; the client gets 500 for anything else.
+     NULL accepts all. An accepted connection need not come to open: the client may be gone. */
   int (*handshake)(void* state, ws_request* request);
 
-  /* The connection stands; the handler may send. */
+  /* The connection stands; the handler may send. The client may have been told so a moment ago. */
   void (*open)(void* state, ws_connection* connection);
   /* A whole message. data is valid until the call returns. Required, unless there is fragment. */
   void (*message)(void* state, ws_connection* connection, ws_type type, const void* data,
                   size_t size);
-  /* The last call for the connection, exactly one for every open. clean: the closing handshake was
-     completed; code and reason are the client's (1005: it gave no code). Otherwise 1006, or
-     the code that the client was sent for breaking the protocol. */
+  /* The last call for the connection, exactly one for every open, also at the end of the server
+     (but not if it crashes). Nothing can be sent any more; facts and user_data are still there.
+     reason: UTF-8 of reason_size bytes without a zero byte, valid until the call returns. clean:
+     the closing handshake was completed; code and reason are the client's (1005: it gave no code).
+     Otherwise 1006, or the code that the client was sent for breaking the protocol. */
   void (*close)(void* state, ws_connection* connection, uint16_t code, const char* reason,
                 size_t reason_size, int clean);
 
@@ -313,7 +332,8 @@ typedef struct ws_handler {
      whose last piece never comes was cut off by the end of the connection. */
   void (*fragment)(void* state, ws_connection* connection, ws_type type, const void* data,
                    size_t size, uint32_t flags);
-  /* After a send that returned WS_QUEUED or WS_HIGH_WATER: nothing waits any more. */
+  /* Something had to wait to be sent, and nothing does any more: once, after however many sends
+     that returned WS_QUEUED or WS_HIGH_WATER. Not after close was called. */
   void (*drained)(void* state, ws_connection* connection);
   /* A ping came (it has been answered), or a pong. At most 125 bytes, valid until the call
      returns. */
