@@ -154,6 +154,20 @@ def test_a_client_that_is_paused_is_read_on_once_it_is_resumed(server, name):
         client.close()
 
 
+def test_a_client_that_is_paused_cannot_send_on(server, name):
+    messages = 4000
+    with server.websocket("/sdk") as client:
+        assert said(client, f"pause {server.folder}/resume-{name}") == "paused"
+        client.start_sending(b"".join(frame(BINARY, b"m" * 10000) for _ in range(messages)))
+        client.send_until_blocked()
+        assert client.unsent, "all of 40 MB were read"
+        (server.folder / f"resume-{name}").touch()
+        assert client.read_frame() == (TEXT, b"resumed")
+        for _ in range(messages):
+            assert client.read_frame() == (BINARY, b"m" * 10000)
+        client.close()
+
+
 def test_an_abort_ends_the_connection_at_once(server):
     before = len(logged(server, r"closed 1006 \n"))
     client = server.websocket("/sdk")
