@@ -3,6 +3,7 @@
 import re
 import signal
 import threading
+import time
 
 import pytest
 
@@ -304,12 +305,13 @@ def test_a_handler_that_blocks_its_loop_is_named(handlers):
     server = Server(config(handlers, 0), log_level="warn websocket:info")
     server.expect(r"websocket:info.*/sdk\.so: closed", line)
     with server, server.websocket("/sdk") as client:
+        begin = time.monotonic()
         for _ in range(3):
             assert said(client, "sleep") == "sleep"
         eventually(lambda: logged(server, line), "it is not named")
         client.close()
         server.await_idle()
-        assert len(logged(server, line)) == 1  # of those at least 10 s apart
+        assert len(logged(server, line)) <= 1 + (time.monotonic() - begin) // 10, "more often than every 10 s"
 
 
 def test_a_handler_that_still_blocks_its_loop_is_named_when_the_next_client_comes(handlers):
