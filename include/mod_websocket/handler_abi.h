@@ -331,7 +331,9 @@ typedef struct ws_handler {
   void (*fragment)(void* state, ws_connection* connection, ws_type type, const void* data,
                    size_t size, uint32_t flags);
   /* Something had to wait to be sent, and nothing does any more: once, after however many sends
-     that returned WS_QUEUED or WS_HIGH_WATER. Not after close was called. */
+     that returned WS_QUEUED or WS_HIGH_WATER. Not after close was called. After such a
+     send_fragment the messages that wait for its last piece do not count; for those drained comes
+     once more. */
   void (*drained)(void* state, ws_connection* connection);
   /* A ping came (it has been answered), or a pong. At most 125 bytes, valid until the call
      returns. */

@@ -256,7 +256,8 @@ void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean)
 void Connection::settle() {
   if (phase_ == Phase::gone) return;
   if (shown_) shown_->backlog = backlog();
-  if (owes_drained_ && !backlog()) tell_drained();
+  if (drained()) tell_drained();
+  if (drained()) loop_->read_again(*this);  // once more, as that ended a message in fragments
   if (broken_) return go();
   if (phase_ == Phase::flushing && !unsent()) {
     if (!transport_->finish_writing() || client_ended_) return go();
@@ -282,7 +283,8 @@ void Connection::go() {
 }
 
 void Connection::tell_drained() {
-  owes_drained_ = false;
+  owes_fragments_ = false;
+  owes_drained_ = owes_drained_ && backlog();
   if (told_open_ && session_.may_send() && !broken_) corked([&] { endpoint_.on_drained(*this); });
 }
 

@@ -110,8 +110,11 @@ class Connection final : private Session::Host, private Timer {
     std::atomic<bool> open = true;    // until a close frame goes out
   };
   void show(Shown& shown);
-  // on_drained will be called if nothing waits when this work is done, or once that is so.
-  void owe_drained() { owes_drained_ = true; }
+  // on_drained will be called if nothing waits when this work is done, or once that is so. To who
+  // sends fragments, the messages that wait for the last one do not count.
+  void owe_drained(bool to_fragments = false) {
+    (to_fragments ? owes_fragments_ : owes_drained_) = true;
+  }
 
   // Who has a reason not to read this client while it is open. What has been read already waits.
   enum Pauser : uint8_t { by_endpoint = 1, by_host = 2 };
@@ -145,7 +148,7 @@ class Connection final : private Session::Host, private Timer {
   void loop_stop(uint16_t code);
 
   template <class Send>
-  SendResult guarded_send(Send send);
+  SendResult guarded_send(Send send, bool fragment = false);
   bool send_later(std::shared_ptr<const PreparedMessage> message);
   void send_waiting();
   void drop_waiting();
@@ -166,6 +169,7 @@ class Connection final : private Session::Host, private Timer {
   size_t unsent() const { return (queue_ ? queue_->size() : 0) + transport_->unsent(); }
   size_t backlog() const { return unsent() + (waiting_ ? waiting_->bytes : 0); }
   bool reads() const;
+  bool drained() const { return (owes_drained_ && !backlog()) || (owes_fragments_ && !unsent()); }
   void tell_drained();
   void settle();
   void tell_closed(uint16_t code, std::string_view reason, bool clean);
@@ -212,13 +216,14 @@ class Connection final : private Session::Host, private Timer {
   uint32_t progress_ = 0;               // bytes written since the deadline was set
   uint16_t drain_code_ = 0;             // to close with when no message is arriving
   Phase phase_ = Phase::open;
-  uint8_t paused_by_ = 0;      // Pausers
-  bool told_open_ = false;     // on_open was called, on_close not yet
-  bool broken_ = false;        // a write or an allocation failed
-  bool client_ended_ = false;  // its end of stream was read
-  bool holds_bytes_ = false;   // reading paused while the transport or held_ may hold bytes
-  bool reads_again_ = false;   // is in that list
-  bool owes_drained_ = false;  // something had to wait since on_drained was called
+  uint8_t paused_by_ = 0;        // Pausers
+  bool told_open_ = false;       // on_open was called, on_close not yet
+  bool broken_ = false;          // a write or an allocation failed
+  bool client_ended_ = false;    // its end of stream was read
+  bool holds_bytes_ = false;     // reading paused while the transport or held_ may hold bytes
+  bool reads_again_ = false;     // is in that list
+  bool owes_drained_ = false;    // something had to wait since on_drained was called
+  bool owes_fragments_ = false;  // a fragment had to
 };
 
 }  // namespace mws

@@ -27,11 +27,13 @@ SendResult Connection::send(const std::shared_ptr<const PreparedMessage>& messag
 }
 
 SendResult Connection::send_fragment(Opcode type, Bytes payload, bool last) {
-  return guarded_send([&] {
-    if (!session_.send_fragment(type, payload, last, *this)) return false;
-    if (last && waiting_) send_waiting();
-    return true;
-  });
+  return guarded_send(
+      [&] {
+        if (!session_.send_fragment(type, payload, last, *this)) return false;
+        if (last && waiting_) send_waiting();
+        return true;
+      },
+      true);
 }
 
 SendResult Connection::ping(Bytes payload) {
@@ -44,16 +46,17 @@ SendResult Connection::pong(Bytes payload) {
 
 // False where the session refuses to send.
 template <class Send>
-SendResult Connection::guarded_send(Send send) {
+SendResult Connection::guarded_send(Send send, bool fragment) {
   try {
     if (broken_ || !send()) return SendResult::closed;
   } catch (const std::bad_alloc&) {  // while compressing; what follows might refer to this message
     write_failed();
   }
   if (broken_) return SendResult::closed;
-  if (!backlog()) return SendResult::sent;
-  owes_drained_ = true;
-  return backlog() > kHighWater ? SendResult::high_water : SendResult::queued;
+  size_t waits = fragment ? unsent() : backlog();
+  if (!waits) return SendResult::sent;
+  owe_drained(fragment);
+  return waits > kHighWater ? SendResult::high_water : SendResult::queued;
 }
 
 // Between the fragments of one message no other may go (§5.4).
@@ -145,7 +148,9 @@ void Connection::write(std::span<const iovec> pieces, const Owner& owner) {
     if (skip == bytes.size()) continue;
     enqueue(bytes.subspan(skip), &piece != &pieces[0] ? owner : Owner());
   }
-  owes_drained_ |= unsent() > 0;
+  if (!unsent()) return;
+  owes_drained_ = true;
+  owes_fragments_ |= session_.in_fragments();
 }
 
 void Connection::enqueue(Bytes bytes, const Owner& owner) {

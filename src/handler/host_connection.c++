@@ -103,7 +103,8 @@ SendResult send_fragment_of(ws_connection& peer, Opcode type, Bytes piece, bool 
   std::vector<uint8_t> copy(piece.begin(), piece.end());
   return peer.remote->any_thread_send(
       piece.size(),
-      [copy = std::move(copy), type, last](Connection& to) { to.send_fragment(type, copy, last); });
+      [copy = std::move(copy), type, last](Connection& to) { to.send_fragment(type, copy, last); },
+      true);
 }
 
 ws_result send_fragment(ws_connection* connection, ws_type type, const void* data, size_t size,

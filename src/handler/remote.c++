@@ -118,13 +118,13 @@ size_t Remote::do_errands(Connection& connection) {
 
 bool Remote::any_thread_post(Work work) { return post({std::move(work), 0}); }
 
-SendResult Remote::any_thread_send(size_t bytes, Work work) {
+SendResult Remote::any_thread_send(size_t bytes, Work work, bool fragment) {
   if (!shown_.open) return SendResult::closed;
   size_t before = buffered_amount();
   if (!before) return post({std::move(work), bytes}) ? SendResult::sent : SendResult::closed;
-  auto then_tell = [work = std::move(work)](Connection& connection) {
+  auto then_tell = [work = std::move(work), fragment](Connection& connection) {
     work(connection);
-    connection.owe_drained();
+    connection.owe_drained(fragment);
   };
   if (!post({std::move(then_tell), bytes})) return SendResult::closed;
   return before + bytes > Connection::kHighWater ? SendResult::high_water : SendResult::queued;

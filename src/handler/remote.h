@@ -33,8 +33,8 @@ class Remote final : public std::enable_shared_from_this<Remote> {
   // connection is gone, or what was to be sent comes after its close.
   bool any_thread_post(Work work);
   SendResult any_thread_send(std::shared_ptr<const PreparedMessage> message);
-  // Work that sends so many bytes.
-  SendResult any_thread_send(size_t bytes, Work work);
+  // Work that sends so many bytes, be it a fragment.
+  SendResult any_thread_send(size_t bytes, Work work, bool fragment = false);
   bool any_thread_close(uint16_t code, std::string_view reason);
   bool any_thread_abort();
   bool may_send() const { return shown_.open; }

@@ -31,7 +31,7 @@ TEST_F(ConnectionFragmentsTest, OtherMessagesWaitForTheLastPieceAndControlFrames
     EXPECT_EQ(c.buffered_amount(), 3u + 3u + 6u) << "the piece in the cork, and what waits";
     EXPECT_EQ(c.ping(bytes_of("p")), SendResult::queued);
     EXPECT_EQ(c.pong({}), SendResult::queued);
-    EXPECT_EQ(piece(c, "b"), SendResult::queued);
+    EXPECT_EQ(piece(c, "b"), SendResult::sent) << "what waits for the last does not count";
     EXPECT_EQ(piece(c, "c", true), SendResult::sent);
     EXPECT_EQ(send(c, "two"), SendResult::sent);
     EXPECT_EQ(shared.use_count(), 1);
@@ -46,6 +46,26 @@ TEST_F(ConnectionFragmentsTest, OtherMessagesWaitForTheLastPieceAndControlFrames
   EXPECT_EQ(client.frames(), (Events{"first text a", "ping p", "pong", "piece b", "last c",
                                      "text one", "binary shared", "text two", "close 1000"}));
   EXPECT_EQ(drained, 1);
+}
+
+TEST_F(ConnectionFragmentsTest, DrainedComesBetweenPiecesThoughOtherMessagesWaitForTheLast) {
+  client.room = 0;
+  int drained = 0;
+  log.then_on_open = [&](Connection& c) {
+    piece(c, "a");
+    send(c, "other");
+  };
+  log.then_on_drained = [&](Connection& c) {
+    if (++drained == 1) piece(c, "b", true);
+    else c.close(1000, "");
+  };
+  adopt(loop, client, log);
+  run(loop, [&](int turn) {
+    if (turn == 20) client.room = kUnlimited;
+    if (turn == 1000 && !drained) log.connection->abort();
+  });
+  EXPECT_EQ(client.frames(), (Events{"first text a", "last b", "text other", "close 1000"}));
+  EXPECT_EQ(drained, 2);
 }
 
 TEST_F(ConnectionFragmentsTest, MessagesThatWaitAreDroppedByACloseAndDoNotHoldUpItsAnswer) {

@@ -107,6 +107,34 @@ TEST_P(HostHandleTest, RefuseWhatIsWrongBeforeTheyLookForTheConnection) {
   EXPECT_EQ(host.handle_post({0}, nullptr, nullptr), WS_INVALID);
 }
 
+TEST_P(HostHandleTest, WhatTheySendWhileAMessageIsSentInPiecesDoesNotKeepDrainedFromComing) {
+  Hooked hooked(GetParam());
+  Client client;
+  behave(client);
+  client.room = 0;
+  std::atomic<bool> sent = false, drained = false;
+  hooked.then = [&](const Event& event) {
+    ws_connection* connection = event.connection;
+    if (event.callback == "drained" && !drained.exchange(true))
+      hooked.host.send_fragment(connection, WS_TEXT, "c", 1, 1);
+    else if (event.callback == "drained") hooked.host.close(connection, 1000, nullptr, 0);
+    if (event.callback != "open") return;
+    hooked.host.send_fragment(connection, WS_TEXT, "a", 1, 0);
+    EXPECT_EQ(hooked.host.send_fragment(connection, WS_TEXT, "b", 1, 0),
+              GetParam() ? WS_QUEUED : WS_OK);
+    std::thread([&hooked, handle = hooked.host.handle(connection)] {
+      hooked.host.handle_send(handle, WS_TEXT, "x", 1, 0);
+      hooked.host.handle_send(handle, WS_TEXT, "y", 1, 0);
+    }).join();
+    sent = true;
+  };
+  hooked.talk(client, [&](int) {
+    if (sent) client.room = kUnlimited;
+  });
+  EXPECT_EQ(client.frames(),
+            (Events{"first text a", "piece b", "last c", "text x", "text y", "close 1000"}));
+}
+
 TEST_P(HostHandleTest, SayWhatWaitsAndDrainedFollows) {
   Hooked hooked(GetParam());
   Client client;
