@@ -162,7 +162,22 @@ void PluginConnection::message(PluginType type, Bytes payload) {
   unsigned char nothing = 0;
   // It may write there: these bytes are nobody else's.
   auto* data = payload.empty() ? &nothing : const_cast<uint8_t*>(payload.data());
+  struct Busy {
+    explicit Busy(PluginConnection* of) : connection(of) {
+      if (connection) connection->set_busy(true);
+    }
+    ~Busy() {
+      if (connection) connection->set_busy(false);
+    }
+    PluginConnection* connection;
+  } busy(connection_here() ? this : nullptr);
   plugin_.on_message(own_, &server_, type, data, payload.size());
+}
+
+void PluginConnection::set_busy(bool busy) {
+  std::lock_guard hold(lock_);
+  busy_ = busy;
+  if (busy) room_.notify_all();
 }
 
 void PluginConnection::disconnect() {
@@ -220,9 +235,8 @@ bool PluginConnection::send_data(int type, Bytes payload) {
     return true;
   }
   std::unique_lock hold(lock_);
-  auto has_room = [this] { return ended_ || waiting_bytes() <= Connection::kHighWater; };
   if (connecting == this && !has_room()) return false;  // it opens when this thread is done
-  room_.wait(hold, has_room);
+  room_.wait(hold, [this] { return ended_ || has_room(); });
   if (ended_) return false;
   // A short message takes more memory than it has bytes.
   size_t bytes = sizeof work + sizeof(PreparedMessage) + payload.size();

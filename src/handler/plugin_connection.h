@@ -2,7 +2,7 @@
 //
 // What the plugin sends before the connection is open is kept, and sent then. After that it goes
 // out in the order of the calls, whichever threads they come from. These plugins know no
-// backpressure: while more than Connection::kHighWater waits, a call waits too.
+// backpressure: while too much waits, a call waits too.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -49,10 +49,17 @@ class PluginConnection final : public Companion {
   void loop_gone() noexcept override;
 
  private:
+  static constexpr size_t kMost = Connection::kHighWater;  // bytes that may wait
+  // While the connection's own thread, which makes the room, is in a callback: that may wait for
+  // something that the thread in send holds.
+  static constexpr size_t kMostWhileBusy = 8 * kMost;
+
   bool is_allowed(int type, Bytes payload);
   bool send_data(int type, Bytes payload);
   Connection* connection_here() const;
   size_t waiting_bytes() const { return remote_ ? remote_->buffered_amount() : early_bytes_; }
+  bool has_room() const { return waiting_bytes() <= (busy_ ? kMostWhileBusy : kMost); }
+  void set_busy(bool busy);
   bool mistake(const char* function, const char* what);
 
   Handler& handler_;
@@ -70,6 +77,7 @@ class PluginConnection final : public Companion {
   std::condition_variable room_;
   std::atomic<bool> ended_ = false;  // nothing is sent any more; set under lock_
   std::vector<Remote::Work> early_;  // from here on under lock_
+  bool busy_ = false;
   size_t early_bytes_ = 0;
   std::shared_ptr<Remote> remote_;  // once the connection is open
   std::atomic<const ws_connection*> peer_ = nullptr;

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <future>
+#include <mutex>
 #include <thread>
 
 #include "src/handler/companion.h"
@@ -248,6 +251,33 @@ TEST_F(PluginTest, MaySendOnlySoManyShortOnesBeforeTheConnectionIsOpen) {
   EXPECT_EQ(handler->handshake(request), 0);
   EXPECT_GT(sent, 100u);
   EXPECT_LT(sent, 20'000u);
+}
+
+TEST_F(PluginTest, AThreadThatSendsDoesNotWaitForACallbackThatMayWaitForTheThread) {
+  auto handler = configured();
+  const std::string large(600 * 1024, 'x');
+  std::timed_mutex of_plugin;
+  std::promise<void> holds, entered;
+  std::thread sender;
+  then_on_connect = [&](const PluginServer* server) {
+    sender = std::thread([&, server] {
+      std::lock_guard hold(of_plugin);
+      holds.set_value();
+      entered.get_future().wait();
+      for (int i = 0; i < 3; i++) EXPECT_EQ(send(server, large), large.size());
+    });
+    holds.get_future().wait();
+    return this;
+  };
+  then_on_message = [&](const PluginServer* server, std::string_view) {
+    entered.set_value();
+    bool got = of_plugin.try_lock_for(std::chrono::minutes(1));
+    EXPECT_TRUE(got) << "they wait for each other";
+    if (got) of_plugin.unlock();
+    server->close(server);
+  };
+  then_on_disconnect = [&](const PluginServer*) { sender.join(); };
+  EXPECT_EQ(opened(*handler, {text("go")}).size(), 3u + 1u);
 }
 
 TEST_F(PluginTest, SendsNothingAfterItsCloseNorInOnDisconnect) {
