@@ -231,8 +231,7 @@ struct ws_host {
   ws_result (*resume)(ws_connection* connection);
   /* Calls timer once, with the id, in so many milliseconds (at least 1), instead of what was set
      for this id before; never after close. WS_OK or an error; WS_INVALID for an id of WS_TIMERS or
-     more. cancel_timer: also WS_OK where none was set. On workers, a timer that was due before may
-     still come. */
+     more. cancel_timer: also WS_OK where none was set. */
   ws_result (*set_timer)(ws_connection* connection, uint32_t id, uint64_t in_ms);
   ws_result (*cancel_timer)(ws_connection* connection, uint32_t id);
   /* A fact, or one of the headers that the handler's table names in keep_headers. Valid until the

@@ -29,8 +29,8 @@
  *
  * Errors. A function of the host checks what it is given. A mistake, such as a NULL, a text that is
  * not UTF-8, the wrong thread, or a connection that has been closed and freed, is logged with the
- * handler's file and location, and answered with an error; nothing else happens. Not found out are
- * a ws_request and a ws_config that are used after their callback has returned. No C++ exception
+ * handler's file and location, and answered with an error; nothing else happens. Not found out is
+ * a ws_config that is used after configure has returned. No C++ exception
  * may leave a callback: one that does is logged, and the connection closed with 1011 (the opening
  * handshake answered with 500). None leaves a function of the host.
  *
@@ -228,14 +228,14 @@ struct ws_host {
   size_t (*buffered_amount)(const ws_connection* connection);
   /* Stops and resumes the reading of this client, which then feels TCP's own backpressure. What has
      been paused gets no message, ping, pong or end of the connection, but an error of the network;
-     timers go on, and so does the closing handshake. WS_OK, also when nothing changes, or an
-     error. */
+     timers go on, and so does the closing handshake. On workers the client may have closed before
+     the loop hears of the pause: close is told then, and what was read before it is dropped. WS_OK,
+     also when nothing changes, or an error. */
   ws_result (*pause)(ws_connection* connection);
   ws_result (*resume)(ws_connection* connection);
   /* Calls timer once, with the id, in so many milliseconds (at least 1), instead of what was set
      for this id before; never after close. WS_OK or an error; WS_INVALID for an id of WS_TIMERS or
-     more. cancel_timer: also WS_OK where none was set. On workers, a timer that was due before may
-     still come. */
+     more. cancel_timer: also WS_OK where none was set. */
   ws_result (*set_timer)(ws_connection* connection, uint32_t id, uint64_t in_ms);
   ws_result (*cancel_timer)(ws_connection* connection, uint32_t id);
   /* A fact, or one of the headers that the handler's table names in keep_headers. Valid until the
@@ -265,8 +265,9 @@ struct ws_host {
                             size_t reason_size);
   size_t (*handle_buffered_amount)(ws_handle handle); /* 0 if it is gone */
   /* Runs the function as a callback of the connection, between its others, so that it may do all
-     that they may. After WS_OK it is called exactly once: with NULL, on some thread, if the
-     connection has gone meanwhile. WS_OK or an error, and then it is never called. */
+     that they may. After WS_OK it is called exactly once: with NULL if the connection has gone
+     meanwhile, on some thread, be it this one before the call returns. WS_OK or an error, and then
+     it is never called. */
   ws_result (*handle_post)(ws_handle handle, void (*call)(ws_connection* connection, void* context),
                            void* context);
   /* Not 0 if messages could still be sent when it was asked. */
@@ -333,7 +334,9 @@ typedef struct ws_handler {
   void (*fragment)(void* state, ws_connection* connection, ws_type type, const void* data,
                    size_t size, uint32_t flags);
   /* Something had to wait to be sent, and nothing does any more: once, after however many sends
-     that returned WS_QUEUED or WS_HIGH_WATER. Not after close was called. */
+     that returned WS_QUEUED or WS_HIGH_WATER. Not after close was called. After such a
+     send_fragment the messages that wait for its last piece do not count; for those drained comes
+     once more. */
   void (*drained)(void* state, ws_connection* connection);
   /* A ping came (it has been answered), or a pong. At most 125 bytes, valid until the call
      returns. */
