@@ -259,7 +259,9 @@ struct ws_host {
   ws_result (*handle_send_buffer)(ws_handle handle, const ws_buffer* buffer);
   ws_result (*handle_close)(ws_handle handle, uint16_t code, const char* reason,
                             size_t reason_size);
-  size_t (*handle_buffered_amount)(ws_handle handle); /* 0 if it is gone */
+  /* On the way to its thread each message counts with the memory that it takes beside its bytes. 0
+     if the connection is gone. */
+  size_t (*handle_buffered_amount)(ws_handle handle);
   /* Runs the function as a callback of the connection, between its others, so that it may do all
      that they may. After WS_OK it is called exactly once: with NULL if the connection has gone
      meanwhile, on some thread, be it this one before the call returns. WS_OK or an error, and then

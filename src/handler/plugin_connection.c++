@@ -238,11 +238,10 @@ bool PluginConnection::send_data(int type, Bytes payload) {
   if (connecting == this && !has_room()) return false;  // it opens when this thread is done
   room_.wait(hold, [this] { return ended_ || has_room(); });
   if (ended_) return false;
-  // A short message takes more memory than it has bytes.
-  size_t bytes = sizeof work + sizeof(PreparedMessage) + payload.size();
+  size_t bytes = payload.size();
   if (remote_) return remote_->any_thread_send(bytes, std::move(work)) != SendResult::closed;
   early_.push_back(std::move(work));
-  early_bytes_ += bytes;
+  early_bytes_ += Remote::kErrandBytes + bytes;
   return true;
 }
 

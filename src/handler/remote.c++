@@ -120,6 +120,7 @@ bool Remote::any_thread_post(Work work) { return post({std::move(work), 0}); }
 
 SendResult Remote::any_thread_send(size_t bytes, Work work, bool fragment) {
   if (!shown_.open) return SendResult::closed;
+  bytes += kErrandBytes;
   size_t before = buffered_amount();
   if (!before) return post({std::move(work), bytes}) ? SendResult::sent : SendResult::closed;
   auto then_tell = [work = std::move(work), fragment](Connection& connection) {
