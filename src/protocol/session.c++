@@ -290,7 +290,8 @@ Rule Session::check(const FrameHeader& header) const {
   uint64_t arrived = in_message ? partial_->arrived : 0;
   if (header.length > (compressed ? max_compressed() : max_message_) - arrived)
     return Rule::message_too_big;
-  if (in_message && partial_->fragments == kMaxFragments) return Rule::too_many_fragments;
+  if (in_message && !streams_ && partial_->fragments == kMaxFragments)
+    return Rule::too_many_fragments;
   return Rule::none;
 }
 

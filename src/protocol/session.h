@@ -29,7 +29,7 @@ struct SessionSettings {
 
 class Session {
  public:
-  static constexpr uint32_t kMaxFragments = 1 << 17;  // of one message
+  static constexpr uint32_t kMaxFragments = 1 << 17;  // of a message that is gathered
 
   class Host {
    public:

@@ -50,6 +50,17 @@ TEST(SessionPieces, AreWhatHasArrived) {
                                      "binary in one more and the end", "text next"}));
 }
 
+TEST(SessionPieces, MayComeInAnyNumberOfFrames) {
+  Streaming all;
+  std::string frame = continuation("x", more);
+  all.read(binary("x", more));
+  for (uint32_t i = 0; i < Session::kMaxFragments; i++) all.read(frame);
+  all.read(continuation("x"));
+  EXPECT_FALSE(all.session.ended());
+  EXPECT_EQ(all.pieces.size(), Session::kMaxFragments + 2u);
+  EXPECT_EQ(all.pieces.back(), "last x");
+}
+
 TEST(SessionPieces, OfAnEmptyMessageAreOne) {
   for (const std::string& stream : {text(""), text("", more) + continuation(""),
                                     text("", more) + continuation("", more) + continuation("")}) {
