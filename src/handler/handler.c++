@@ -170,8 +170,14 @@ void Handler::on_pong(Connection& connection, Bytes payload) noexcept {
 void Handler::on_drained(Connection& connection) noexcept {
   if (auto& companion = peer_of(connection).companion) companion->loop_drained();
   if (!table_.drained) return;
+  // One that has not run yet tells of all that was sent so far.
+  auto* there = peer_of(connection).on_workers.get();
+  if (there && there->drained_waits.exchange(true)) return;
   dispatch("drained", connection, Strand::Kind::notice, {},
-           [this](ws_connection& to, Bytes) { table_.drained(state_, &to); });
+           [this, there](ws_connection& to, Bytes) {
+             if (there) there->drained_waits = false;
+             table_.drained(state_, &to);
+           });
 }
 
 void Handler::on_timer(Connection& connection, uint32_t id) noexcept {

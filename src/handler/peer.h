@@ -1,5 +1,6 @@
 // A connection as its handler knows it: what ws_connection points to.
 #pragma once
+#include <atomic>
 #include <memory>
 
 #include "src/base/thread.h"
@@ -40,6 +41,7 @@ struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_co
     // done, so that none is called that was due before.
     uint32_t timer_turns_asked[WS_TIMERS];
     uint32_t timer_turns_done[WS_TIMERS];  // the loop's
+    std::atomic<bool> drained_waits = false;  // is on its way; any thread
   };
   std::unique_ptr<OnWorkers> on_workers;  // from on_open on where callbacks run on workers
   struct Fragments {

@@ -188,6 +188,31 @@ TEST(HandlerWorkersTest, ABlockedConnectionIsNotReadPastTheLimitAndLosesNothing)
   EXPECT_EQ(hooked.told(), expected);
 }
 
+TEST(HandlerWorkersTest, DrainedWaitsOnceForABlockedHandlerHoweverOftenItWasDue) {
+  Hooked hooked(1);
+  Client client;
+  behave(client);
+  std::atomic<uint64_t> id = 0;
+  std::latch goes_on(1);
+  int drained = 0;
+  hooked.then = [&](const Event& event) {
+    if (event.callback == "drained") drained++;
+    if (event.callback != "open") return;
+    id = hooked.host.handle(event.connection).id;
+    goes_on.wait();
+  };
+  hooked.talk(client, [&, times = 0](int) mutable {
+    if (!id || times == 100) return;
+    hooked.host.handle_send({id}, WS_TEXT, "x", 1, 0);
+    EXPECT_EQ(hooked.host.handle_send({id}, WS_TEXT, "y", 1, 0), WS_QUEUED);
+    if (++times < 100) return;
+    hooked.host.handle_close({id}, 1000, nullptr, 0);
+    goes_on.count_down();
+  });
+  EXPECT_EQ(client.frames().size(), 200u + 1);
+  EXPECT_EQ(drained, 1);
+}
+
 TEST(HandlerWorkersTest, ATimerThatIsCancelledOrSetAnewIsNotCalledThoughItWasDue) {
   for (bool cancels : {true, false}) {
     Hooked hooked(1);
