@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -32,14 +33,14 @@ FAST_THREAD_LOCAL Gathered gathered = {nullptr, 0};
 
 // Frees it with the thread. Apart from it, as what has a destructor is slow to find.
 struct GatheredEnd {
-  ~GatheredEnd() { delete[] std::exchange(gathered.bytes, nullptr); }
+  ~GatheredEnd() { free(std::exchange(gathered.bytes, nullptr)); }
   void come() {}
 };
 thread_local GatheredEnd gathered_end;
 
 bool Gathered::add(Bytes record) {
   if (!bytes) {
-    bytes = new (std::nothrow) uint8_t[kBytes];
+    bytes = static_cast<uint8_t*>(malloc(kBytes));
     gathered_end.come();
   }
   if (!bytes || size + record.size() > kBytes) return false;

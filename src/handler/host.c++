@@ -130,9 +130,8 @@ ws_result set_body(ws_request* request, const char* content_type, const void* da
   constexpr const char* kSelf = "set_body";
   auto* asked = in_handshake_of(request, content_type, CALLER, kSelf);
   if (!asked) return WS_INVALID;
-  if (!data_is_fine(data, size))
-    return mistake(nullptr, CALLER, kSelf, "NULL with a size, or more bytes than there can be",
-                   WS_INVALID);
+  if ((!data && size) || size > kMaxBody)
+    return mistake(nullptr, CALLER, kSelf, "NULL with a size, or 2 GiB and more", WS_INVALID);
   if (!may_be_added("Content-Type", content_type) || !*content_type)
     return mistake(nullptr, CALLER, kSelf, "the content type is empty or has a control character",
                    WS_INVALID);

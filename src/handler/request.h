@@ -15,6 +15,7 @@ namespace mws {
 class Companion;
 
 inline constexpr size_t kKeptFacts = size_t(WS_NOTE) + 1;
+inline constexpr size_t kMaxBody = INT32_MAX;  // bytes; httpd writes no more in one call
 inline constexpr size_t kMaxNote = 64 * 1024;  // bytes
 
 // The facts of a request, by ws_fact.

@@ -260,7 +260,7 @@ def test_drained_follows_when_something_had_to_wait(server):
         assert client.read_frame()[0] == BINARY
         result = int(client.read_frame()[1])
         assert result == (0 if server.workers else 2)  # a worker has handed it to the loop
-        eventually(lambda: int(said(client, "drained")) == 1, "drained does not come")
+        eventually(lambda: int(said(client, "drained")) >= 1, "drained does not come")
         client.close()
 
 

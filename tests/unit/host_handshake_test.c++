@@ -1,6 +1,8 @@
 // What a handler can ask and answer in the opening handshake, however hostile the request.
 #include <gtest/gtest.h>
 
+#include <climits>
+
 #include "tests/unit/hooks_support.h"
 
 namespace mws {
@@ -117,7 +119,8 @@ TEST_F(HostHandshakeTest, TheLastBodyCounts) {
         EXPECT_EQ(host.set_body(r, "a\r\nb", "x", 1), WS_INVALID);
         EXPECT_EQ(host.set_body(r, "text/plain", nullptr, 1), WS_INVALID);
         EXPECT_EQ(host.set_body(r, "text/plain", "x", SIZE_MAX), WS_INVALID);
-        EXPECT_EQ(host.set_body(r, "text/plain", "x", PTRDIFF_MAX), WS_NO_MEMORY);
+        EXPECT_EQ(host.set_body(r, "text/plain", "x", PTRDIFF_MAX), WS_INVALID);
+        EXPECT_EQ(host.set_body(r, "text/plain", "x", size_t(INT_MAX) + 1), WS_INVALID);
       },
       403);
   EXPECT_EQ(request.content_type, "text/plain");
