@@ -206,13 +206,17 @@ class Server:
 
     def serves(self):
         assert self.process.poll() is None, (self.folder / "output").read_text() + self.error_log()
-        if not (self.folder / "httpd.pid").exists():
+        # All children that it starts with: one that came later would be taken for one of a new generation.
+        if not (self.folder / "httpd.pid").exists() or len(self.children()) < self.start_servers():
             return False
         try:
             self.connect(plain=True).close()
-            return bool(self.children())  # the parent listens before it has any
+            return True
         except OSError:
             return False
+
+    def start_servers(self):
+        return int(re.findall(r"^StartServers (\d+)$", self.config_file.read_text(), re.M)[-1])
 
     def __exit__(self, kind, *_):
         try:

@@ -217,6 +217,7 @@ class Sdk final : public websocket::Handler {
     size_t size;
     words >> size;
     std::string result = std::to_string(connection.send_binary(std::string(size, 'b')));
+    websocket::log(WS_INFO, "sent: " + result);
     connection.send_text(result);
   }
 
