@@ -33,7 +33,7 @@ build/config.mk: configure conf/config.mk.in
 
 # ---- sources -------------------------------------------------------------------------------------
 
-LAYERS := base protocol engine handler
+LAYERS := base protocol engine pubsub handler
 CORE_SOURCES := $(foreach layer,$(LAYERS),$(wildcard src/$(layer)/*.c++))
 HTTPD_SOURCES := $(wildcard src/httpd/*.c++) mod_websocket.c++
 UNIT_SOURCES := $(wildcard tests/unit/*.c++)

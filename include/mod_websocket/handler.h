@@ -205,6 +205,29 @@ class Buffer {
   ws_buffer* buffer_ = nullptr;
 };
 
+// How a subscription begins; see ws_subscription.
+struct Subscription {
+  uint64_t since = 0;
+  uint64_t last = 0;
+  bool enveloped = false;
+
+  ws_subscription raw() const {
+    return {sizeof(ws_subscription), enveloped ? WS_ENVELOPED : 0, since, last};
+  }
+};
+
+// Publishes to all who have subscribed to the topic; see ws_host::publish. Any thread. transient:
+// not kept in the history.
+inline ws_result publish(std::string_view topic, Message message, bool transient = false) {
+  ws_publishing how{sizeof how, message.flags() | (transient ? WS_TRANSIENT : 0), nullptr, nullptr};
+  return detail::host->publish(detail::host, topic.data(), topic.size(), message.type(),
+                               message.data.data(), message.data.size(), &how);
+}
+// Likewise, and calls done(const ws_published&) once the id is known, on any thread; on an error it
+// is destroyed at once. An exception that leaves it is lost. Throws std::bad_alloc.
+template <class Done>
+ws_result publish(std::string_view topic, Message message, bool transient, Done done);
+
 class Connection;
 
 // Names a connection, on any thread and for ever; see ws_handle. To be copied and kept at will.
@@ -227,6 +250,14 @@ class Handle {
   }
   size_t buffered_amount() const { return detail::host->handle_buffered_amount(handle_); }
   bool is_open() const { return detail::host->handle_is_open(handle_); }
+
+  ws_result subscribe(std::string_view topic, const Subscription& how = {}) const {
+    ws_subscription raw = how.raw();
+    return detail::host->handle_subscribe(handle_, topic.data(), topic.size(), &raw);
+  }
+  ws_result unsubscribe(std::string_view topic) const {
+    return detail::host->handle_unsubscribe(handle_, topic.data(), topic.size());
+  }
 
   // Runs call(Connection&) as a callback of the connection. After WS_OK it is run, or destroyed
   // where the connection has gone; on an error it is destroyed at once. Throws std::bad_alloc.
@@ -276,6 +307,13 @@ class Connection : public Facts<Connection> {
   }
   ws_result cancel_timer(uint32_t id = 0) { return detail::host->cancel_timer(connection_, id); }
   Handle handle() const { return Handle(detail::host->handle(connection_)); }
+  ws_result subscribe(std::string_view topic, const Subscription& how = {}) {
+    ws_subscription raw = how.raw();
+    return detail::host->subscribe(connection_, topic.data(), topic.size(), &raw);
+  }
+  ws_result unsubscribe(std::string_view topic) {
+    return detail::host->unsubscribe(connection_, topic.data(), topic.size());
+  }
 
   Text fact(ws_fact fact) const { return detail::view(detail::host->fact(connection_, fact)); }
   Text note() const { return fact(WS_NOTE); }
@@ -344,6 +382,8 @@ class Handler {
   virtual void ping(Connection&, std::string_view) {}
   virtual void pong(Connection&, std::string_view) {}
   virtual void timer(Connection&, uint32_t /*id*/) {}
+  virtual void subscribed(Connection&, std::string_view /*topic*/, ws_result, uint64_t /*id*/) {}
+  virtual void gap(Connection&, std::string_view /*topic*/) {}
   virtual void close(Connection&, uint16_t /*code*/, std::string_view /*reason*/, bool /*clean*/) {}
 };
 
@@ -437,6 +477,14 @@ struct Table {
   static void timer(void* state, ws_connection* c, uint32_t id) noexcept {
     guard("timer", c, [&](Connection& view) { self(state)->timer(view, id); });
   }
+  static void subscribed(void* state, ws_connection* c, const char* topic, size_t size,
+                         ws_result result, uint64_t id) noexcept {
+    guard("subscribed", c,
+          [&](Connection& view) { self(state)->subscribed(view, bytes(topic, size), result, id); });
+  }
+  static void gap(void* state, ws_connection* c, const char* topic, size_t size) noexcept {
+    guard("gap", c, [&](Connection& view) { self(state)->gap(view, bytes(topic, size)); });
+  }
 
   // A callback that T has not overridden is not in the table.
   template <class Base, class Own, class Entry>
@@ -461,6 +509,8 @@ struct Table {
     table.ping = if_own(&Handler::ping, &T::ping, ping);
     table.pong = if_own(&Handler::pong, &T::pong, pong);
     table.timer = if_own(&Handler::timer, &T::timer, timer);
+    table.subscribed = if_own(&Handler::subscribed, &T::subscribed, subscribed);
+    table.gap = if_own(&Handler::gap, &T::gap, gap);
     return table;
   }
 };
@@ -476,6 +526,23 @@ ws_result Handle::post(Call call) const {
   };
   ws_result result = detail::host->handle_post(handle_, run, posted);
   if (result != WS_OK) delete posted;
+  return result;
+}
+
+template <class Done>
+ws_result publish(std::string_view topic, Message message, bool transient, Done done) {
+  auto* held = new Done(std::move(done));
+  auto call = [](void* context, const ws_published* published) {
+    std::unique_ptr<Done> mine(static_cast<Done*>(context));
+    try {
+      (*mine)(*published);
+    } catch (...) {
+    }
+  };
+  ws_publishing how{sizeof how, message.flags() | (transient ? WS_TRANSIENT : 0), call, held};
+  ws_result result = detail::host->publish(detail::host, topic.data(), topic.size(), message.type(),
+                                           message.data.data(), message.data.size(), &how);
+  if (result < 0) delete held;
   return result;
 }
 

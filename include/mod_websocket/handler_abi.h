@@ -1,5 +1,5 @@
 /*
- * What a mod_websocket handler and the server say to each other: C99, ABI version 1.
+ * What a mod_websocket handler and the server say to each other: C99, ABI version 2.
  *
  * A handler is a shared object that exports one function
  *
@@ -20,8 +20,8 @@
  * Functions of the host that take a ws_connection may be called only inside that connection's own
  * callbacks, on the thread that runs them; those that take a ws_request only inside of handshake;
  * those that take a ws_config only inside of configure. Those that take a ws_handle, a ws_buffer or
- * a ws_host are for every thread at any time. None of them waits. Texts and bytes that they take
- * are the caller's again when they return, unless they say otherwise.
+ * a ws_host are for every thread at any time. None of them waits for a client or the network. Texts
+ * and bytes that they take are the caller's again when they return, unless they say otherwise.
  *
  * Errors. A function of the host checks what it is given. A mistake, such as a NULL, a text that is
  * not UTF-8, the wrong thread, or a connection that has been closed and freed, is logged with the
@@ -36,6 +36,8 @@
  *
  * ABI versions
  *   1  the first
+ *   2  topics: subscribe, unsubscribe, handle_subscribe, handle_unsubscribe and publish of the
+ *      host, subscribed and gap of the handler, WS_LOCAL_ONLY, WS_LIMIT
  */
 #ifndef MOD_WEBSOCKET_HANDLER_ABI_H
 #define MOD_WEBSOCKET_HANDLER_ABI_H
@@ -47,7 +49,7 @@
 extern "C" {
 #endif
 
-#define WS_ABI_VERSION 1u
+#define WS_ABI_VERSION 2u
 #define WS_EXPORT __attribute__((visibility("default")))
 
 /* Opaque. A ws_connection is valid from its open to the return of its close callback. */
@@ -83,11 +85,13 @@ typedef enum ws_result {
   WS_OK = 0,
   WS_QUEUED = 1,     /* send: it waits in memory until the client reads; drained follows */
   WS_HIGH_WATER = 2, /* send: as WS_QUEUED, and more than 1 MiB waits: send no more until drained */
+  WS_LOCAL_ONLY = 3, /* publish: done on this server; others cannot be reached at this moment */
   /* Errors. Nothing was done: */
   WS_CLOSED = -1,       /* a close frame went out before, or the client is gone */
   WS_INVALID = -2,      /* an argument is not allowed; logged */
   WS_WRONG_THREAD = -3, /* not inside a callback of this connection, or it is gone; logged */
-  WS_NO_MEMORY = -4     /* as it says */
+  WS_NO_MEMORY = -4,    /* as it says */
+  WS_LIMIT = -5         /* a limit of the configuration is reached */
 } ws_result;
 
 /* A flag of send: the message goes out as it is, where it would else be compressed because the
@@ -100,6 +104,49 @@ typedef enum ws_result {
    pool is the location's own; WebSocketWorkers sets its size, 16 by default. While more than 64 KiB
    or 64 events of a connection wait for the pool, the connection is not read. */
 #define WS_BLOCKING 1u
+
+/* A topic: UTF-8 of 1 to 255 bytes, any characters. It is there as soon as somebody publishes to it
+   or subscribes, and is one for the whole server: all locations, virtual hosts and child processes,
+   and with a WebSocketBus between servers all of them. */
+#define WS_MAX_TOPIC 255u /* bytes */
+
+/* A flag of a subscription: publications come as messages of the subprotocol topics.v1, JSON with
+   topic and id, from which a client can go on after a reconnect; docs/topics.md. */
+#define WS_ENVELOPED 1u
+
+/* A flag of publish, beside WS_UNCOMPRESSED: it is not kept in the topic's history, so that it
+   reaches only those who listen now. */
+#define WS_TRANSIENT 2u
+
+/* How a subscription begins. Size comes first: later servers may know more fields. */
+typedef struct ws_subscription {
+  uint32_t size;  /* sizeof(ws_subscription) */
+  uint32_t flags; /* 0, or WS_ENVELOPED */
+  /* With all that was published after the publication with this id. 0: with the last `last`
+     publications of the history; 0 of both: with what is published from now on. */
+  uint64_t since;
+  uint64_t last;
+} ws_subscription;
+
+/* What became of a publication. */
+typedef struct ws_published {
+  uint32_t size;    /* of this */
+  ws_result result; /* WS_OK, WS_LOCAL_ONLY or an error */
+  /* Ids of a topic grow. They are times in microseconds since 1970, or a little more, and fit into
+     53 bits. 0 on an error. */
+  uint64_t id;
+  uint64_t subscribers; /* on this server, in all of its child processes */
+} ws_published;
+
+typedef struct ws_publishing {
+  uint32_t size;  /* sizeof(ws_publishing) */
+  uint32_t flags; /* 0, or of WS_UNCOMPRESSED and WS_TRANSIENT */
+  /* NULL, or is called once, on any thread, be it before publish returns, when the id is known;
+     what it is given is valid until it returns. It must not block. Not called where publish has
+     returned an error. */
+  void (*done)(void* context, const ws_published* published);
+  void* context;
+} ws_publishing;
 
 /* Flags of fragment. */
 #define WS_FIRST 1u
@@ -284,6 +331,31 @@ struct ws_host {
      it alive. NULL does nothing. */
   void (*buffer_retain)(ws_buffer* buffer);
   void (*buffer_release)(ws_buffer* buffer);
+
+  /* ---- topics: what is published reaches all who have subscribed; ABI 2 ---- */
+
+  /* Has all publications to a topic sent to the connection, each once and in order, from `how` on,
+     which is NULL for what is published from now on. Inside of the connection's callbacks. The
+     callback subscribed follows when what `how` asks for has been sent. Nothing happens where it
+     has subscribed already. A client that does not read gets no more than 1 MiB ahead; when it
+     reads again it goes on out of the topic's history, and gap tells of what is not kept there any
+     more. Close ends all subscriptions. WS_OK; WS_LIMIT: of WebSocketMaxSubscriptions or
+     WebSocketTopics, on workers told by subscribed instead; or an error. */
+  ws_result (*subscribe)(ws_connection* connection, const char* topic, size_t topic_size,
+                         const ws_subscription* how);
+  /* Ends it; WS_OK also where there is none. What was sent before may still wait for the client. */
+  ws_result (*unsubscribe)(ws_connection* connection, const char* topic, size_t topic_size);
+  /* The same on any thread. A limit is told by subscribed. */
+  ws_result (*handle_subscribe)(ws_handle handle, const char* topic, size_t topic_size,
+                                const ws_subscription* how);
+  ws_result (*handle_unsubscribe)(ws_handle handle, const char* topic, size_t topic_size);
+  /* Publishes a message to a topic. Any thread, once the server serves (not in configure). What one
+     thread publishes to a topic arrives in that order. how: NULL for a message that is kept and may
+     be compressed. WS_OK: it is on its way; WS_LOCAL_ONLY: it is, here, and other servers get it
+     when they can be reached again, if not too much waits by then; WS_INVALID: an argument, or a
+     message of more than a quarter of the size of WebSocketBus. */
+  ws_result (*publish)(const ws_host* host, const char* topic, size_t topic_size, ws_type type,
+                       const void* data, size_t size, const ws_publishing* how);
 };
 
 /* What the handler does. */
@@ -342,6 +414,14 @@ typedef struct ws_handler {
   void (*pong)(void* state, ws_connection* connection, const void* data, size_t size);
   /* The timer with this id is due. */
   void (*timer)(void* state, ws_connection* connection, uint32_t id);
+  /* A subscription stands: what it began with has been sent, and what is published now will be; or
+     result is WS_LIMIT, and there is none. id: to go on from, where no publication follows. topic
+     is followed by a zero byte and valid until the call returns. ABI 2. */
+  void (*subscribed)(void* state, ws_connection* connection, const char* topic, size_t topic_size,
+                     ws_result result, uint64_t id);
+  /* Of what was published to the topic, some was not sent to this client and is not kept any more:
+     it came back too late, or reads too slowly. What is kept follows. ABI 2. */
+  void (*gap)(void* state, ws_connection* connection, const char* topic, size_t topic_size);
 } ws_handler;
 
 /* The type of the exported function. */

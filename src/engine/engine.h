@@ -36,6 +36,8 @@ class Engine {
   void start();
   // The loop for the next connection. Any thread, after start().
   Loop& next_loop();
+  // One that is always the same. Likewise.
+  Loop& first_loop() { return running_[0]->loop; }
   // See Loop::any_thread_stop; it holds for loops that start later too. Any thread; fit for a
   // signal handler.
   void stop(uint16_t close_code, uint64_t grace_ms);

@@ -19,7 +19,17 @@ namespace mws {
 namespace {
 
 // What epoll's data points to where it is no connection.
-char wakeup_tag, descriptor_tag;
+alignas(2) char wakeup_tag, descriptor_tag;
+
+// A source is told from a connection by its lowest bit.
+void* tag_of(Source& source) {
+  return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(&source) | 1);
+}
+
+Source* source_of(void* tag) {
+  auto bits = reinterpret_cast<uintptr_t>(tag);
+  return bits & 1 ? reinterpret_cast<Source*>(bits & ~uintptr_t(1)) : nullptr;
+}
 
 bool tell_epoll(int epoll, int operation, int descriptor, void* tag, uint32_t events) {
   epoll_event event{};
@@ -54,11 +64,13 @@ Loop::~Loop() {
 
 void Loop::run() {
   serves_many_ = true;
+  thread_ = std::this_thread::get_id();
   // Mail that was posted before the quit is delivered: it may bring a connection.
   while (!quit_asked_ || first_ || has_mail()) turn();
 }
 
 void Loop::run_while_connected() {
+  thread_ = std::this_thread::get_id();
   deliver_mail();
   while (first_) turn();
 }
@@ -68,12 +80,15 @@ void Loop::turn() {
   serves_.store(nullptr, std::memory_order_relaxed);
   int count = epoll_wait(epoll_, events, 512, wait_ms());
   noted_ms_.store(coarse_ms(), std::memory_order_relaxed);
-  for (int i = 0; i < count; i++) {
-    void* tag = events[i].data.ptr;
+  events_ = {events, size_t(std::max(count, 0))};
+  for (epoll_event& event : events_) {
+    void* tag = event.data.ptr;
     if (tag == &wakeup_tag) deliver_mail();
     else if (tag == &descriptor_tag) when_readable_();
-    else static_cast<Connection*>(tag)->loop_events(events[i].events);
+    else if (Source* source = source_of(tag)) source->on_ready(event.events);
+    else if (tag) static_cast<Connection*>(tag)->loop_events(event.events);
   }
+  events_ = {};
   for (Connection* now = std::exchange(read_again_, nullptr); now;) {
     Connection& connection = *now;
     now = connection.next_to_read_;
@@ -135,6 +150,20 @@ bool Loop::when_readable(int descriptor, std::function<void()> call) {
   readable_ = descriptor;
   return tell_epoll(epoll_, EPOLL_CTL_ADD, descriptor, &descriptor_tag, EPOLLIN | EPOLLET);
 }
+
+bool Loop::watch(Source& source, int descriptor, uint32_t events) {
+  void* tag = tag_of(source);
+  return tell_epoll(epoll_, EPOLL_CTL_MOD, descriptor, tag, events) ||
+         tell_epoll(epoll_, EPOLL_CTL_ADD, descriptor, tag, events);
+}
+
+void Loop::unwatch(Source& source, int descriptor) {
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, descriptor, nullptr);
+  for (epoll_event& each : events_)
+    if (each.data.ptr == tag_of(source)) each.data.ptr = nullptr;
+}
+
+void Loop::set_timer(Timer& timer, uint64_t in_ms) { timers_.set(timer, monotonic_ms() + in_ms); }
 
 bool Loop::must_stop() const {
   pollfd call = {readable_, POLLIN, 0};  // poll passes over a negative descriptor

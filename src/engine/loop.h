@@ -2,12 +2,16 @@
 // start with any_thread may be called from everywhere; the rest only on the loop's thread, or
 // before it runs.
 #pragma once
+#include <sys/epoll.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -17,6 +21,16 @@
 #include "src/engine/timers.h"
 
 namespace mws {
+
+// What wants to know of a descriptor beside those of the connections.
+class Source {
+ public:
+  // The descriptor is ready for some of these events of epoll's. On the loop's thread.
+  virtual void on_ready(uint32_t events) noexcept = 0;
+
+ protected:
+  ~Source() = default;  // unwatch first
+};
 
 class Loop {
  public:
@@ -57,7 +71,19 @@ class Loop {
   // and must outlive the loop's run. One for a loop. False if the system has no room for it.
   bool when_readable(int descriptor, std::function<void()> call);
 
+  // Tells the source of these events of epoll's until unwatch, which comes before the descriptor is
+  // closed; from then on the source may be destroyed. Watching again changes the events. A loop
+  // does not run on for the sake of a source. False if the system has no room.
+  bool watch(Source& source, int descriptor, uint32_t events);
+  void unwatch(Source& source, int descriptor);
+  // For timers of others than connections, which reserve their place first. Throws std::bad_alloc.
+  void reserve_timers(size_t timers);
+  void release_timers(size_t timers) { timers_reserved_ -= timers; }
+  void set_timer(Timer& timer, uint64_t in_ms);
+  void cancel_timer(Timer& timer) { timers_.cancel(timer); }
+
   bool stopping() const { return stopping_; }
+  bool is_this_thread() const { return thread_ == std::this_thread::get_id(); }
 
   // The text or binary message that is being delivered; empty between deliveries. A text is known
   // to be UTF-8.
@@ -93,8 +119,6 @@ class Loop {
   // From connections.
   void link(Connection& connection);
   void unlink(Connection& connection);  // destroyed at the end of the turn
-  void reserve_timers(size_t timers);   // throws std::bad_alloc
-  void release_timers(size_t timers) { timers_reserved_ -= timers; }
   void note_time(Connection& connection);
   bool watch(Connection& connection, uint32_t events);
   void set_interest(Connection& connection, uint32_t events);
@@ -123,6 +147,8 @@ class Loop {
   std::atomic<Endpoint*> serves_ = nullptr;  // whose connection is worked for
   bool serves_many_ = false;
   int epoll_ = -1, wakeup_ = -1;
+  std::span<epoll_event> events_;  // of this turn
+  std::atomic<std::thread::id> thread_{};
   bool stopping_ = false;
   uint64_t stop_deadline_ms_ = 0;  // while stopping
 

@@ -23,6 +23,20 @@ ws_connection& peer_of(Connection& connection) {
   return static_cast<ws_connection&>(*connection.attachment());
 }
 
+// A text's bytes with the zero byte behind it.
+struct WithZero {
+  operator Bytes() const { return {bytes, size}; }
+  uint8_t bytes[kMaxTopic + 1];
+  size_t size;
+};
+
+WithZero with_zero(std::string_view topic) {
+  WithZero copy;
+  copy.size = topic.copy(reinterpret_cast<char*>(copy.bytes), kMaxTopic);
+  copy.bytes[copy.size++] = 0;
+  return copy;
+}
+
 }  // namespace
 
 Handler::Handler(std::shared_ptr<Library> library, Settings settings)
@@ -30,7 +44,8 @@ Handler::Handler(std::shared_ptr<Library> library, Settings settings)
       table_(library_->table()),
       config_{std::move(settings.params)},
       location_(std::move(settings.location)),
-      needs_thread_(library_->plugin() && !settings.may_detach) {
+      needs_thread_(library_->plugin() && !settings.may_detach),
+      max_subscriptions_(settings.max_subscriptions) {
   library_->add_location(location_);
   if (library_->plugin()) state_ = this;
   int workers = needs_thread_ ? 0 : settings.workers;
@@ -169,6 +184,7 @@ void Handler::on_pong(Connection& connection, Bytes payload) noexcept {
 
 void Handler::on_drained(Connection& connection) noexcept {
   if (auto& companion = peer_of(connection).companion) companion->loop_drained();
+  if (auto& subscriptions = peer_of(connection).subscriptions) subscriptions->loop_drained();
   if (!table_.drained) return;
   // One that has not run yet tells of all that was sent so far.
   auto* there = peer_of(connection).on_workers.get();
@@ -190,10 +206,30 @@ void Handler::on_timer(Connection& connection, uint32_t id) noexcept {
            });
 }
 
+void Handler::tell_subscribed(Connection& connection, std::string_view topic, ws_result result,
+                              uint64_t id) noexcept {
+  if (!table_.subscribed) return;
+  dispatch("subscribed", connection, Strand::Kind::notice, with_zero(topic),
+           [this, result, id](ws_connection& to, Bytes name) {
+             auto* text = reinterpret_cast<const char*>(name.data());
+             table_.subscribed(state_, &to, text, name.size() - 1, result, id);
+           });
+}
+
+void Handler::tell_gap(Connection& connection, std::string_view topic) noexcept {
+  if (!table_.gap) return;
+  dispatch("gap", connection, Strand::Kind::notice, with_zero(topic),
+           [this](ws_connection& to, Bytes name) {
+             auto* text = reinterpret_cast<const char*>(name.data());
+             table_.gap(state_, &to, text, name.size() - 1);
+           });
+}
+
 void Handler::on_close(Connection& connection, uint16_t code, std::string_view reason,
                        bool clean) noexcept {
   ws_connection& peer = peer_of(connection);
   peer.ended = true;
+  peer.subscriptions.reset();
   if (peer.remote) peer.remote->gone();
   if (peer.companion) peer.companion->loop_gone();
   if (ws_connection::OnWorkers* there = peer.on_workers.get()) {

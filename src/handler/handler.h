@@ -18,6 +18,7 @@ struct ws_config {
 namespace mws {
 
 constexpr unsigned kDefaultWorkers = 16;
+constexpr size_t kDefaultMaxSubscriptions = 1000;
 
 class Handler final : public Endpoint {
  public:
@@ -26,6 +27,7 @@ class Handler final : public Endpoint {
     std::string location = {};  // for the log
     int workers = -1;  // threads; 0: none, callbacks run on the loop; -1: as the handler wants
     bool may_detach = false;  // a plugin of apache-websocket needs no thread of its own
+    size_t max_subscriptions = kDefaultMaxSubscriptions;  // of a connection
   };
   static Result<std::unique_ptr<Handler>> configure(std::shared_ptr<Library> library,
                                                     Settings settings);
@@ -60,6 +62,12 @@ class Handler final : public Endpoint {
   void on_close(Connection& connection, uint16_t code, std::string_view reason,
                 bool clean) noexcept override;
 
+  size_t max_subscriptions() const { return max_subscriptions_; }
+  // On the connection's loop, outside of its callbacks.
+  void tell_subscribed(Connection& connection, std::string_view topic, ws_result result,
+                       uint64_t id) noexcept;
+  void tell_gap(Connection& connection, std::string_view topic) noexcept;
+
   // Runs what a handler has posted, as a callback of the connection, on the thread for those.
   void run_posted(ws_connection& peer, bool on_loop,
                   const std::function<void(ws_connection&)>& posted) noexcept;
@@ -85,6 +93,7 @@ class Handler final : public Endpoint {
   ws_config config_;
   const std::string location_;
   const bool needs_thread_;
+  const size_t max_subscriptions_;
   void* state_ = nullptr;
   bool configured_ = false;
   std::unique_ptr<Workers> workers_;

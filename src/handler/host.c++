@@ -174,6 +174,7 @@ ws_host host_functions() {
   host.set_note = set_note;
   add_connection_functions(host);
   add_handle_functions(host);
+  add_topic_functions(host);
   return host;
 }
 

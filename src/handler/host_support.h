@@ -15,6 +15,7 @@ namespace mws {
 
 void add_connection_functions(ws_host& host);
 void add_handle_functions(ws_host& host);
+void add_topic_functions(ws_host& host);
 
 // Logs a mistake and gives back the result. Without a peer, whose it is shows in the caller.
 ws_result mistake(const ws_connection* peer, const void* caller, const char* function,

@@ -8,6 +8,7 @@
 #include "src/handler/companion.h"
 #include "src/handler/remote.h"
 #include "src/handler/request.h"
+#include "src/handler/topics.h"
 #include "src/handler/workers.h"
 #include "src/protocol/close_code.h"
 #include "src/protocol/utf8.h"
@@ -30,6 +31,7 @@ struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_co
   mws::Connection* connection = nullptr;  // from on_open to the return of on_close
   std::shared_ptr<mws::Remote> remote;    // from the first handle on; with workers from on_open on
   bool ended = false;                     // on_close has come; the loop's
+  std::unique_ptr<mws::Subscriptions> subscriptions;  // from the first one on; the loop's
   struct OnWorkers {
     std::shared_ptr<mws::Strand> strand;
     // What close tells, from on_close on.
@@ -40,7 +42,7 @@ struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_co
     // How often each timer was set or cancelled, as callbacks have asked for and as the loop has
     // done, so that none is called that was due before.
     uint32_t timer_turns_asked[WS_TIMERS];
-    uint32_t timer_turns_done[WS_TIMERS];  // the loop's
+    uint32_t timer_turns_done[WS_TIMERS];     // the loop's
     std::atomic<bool> drained_waits = false;  // is on its way; any thread
   };
   std::unique_ptr<OnWorkers> on_workers;  // from on_open on where callbacks run on workers

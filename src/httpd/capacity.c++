@@ -14,6 +14,7 @@
 
 #include "src/httpd/children.h"
 #include "src/httpd/config.h"
+#include "src/httpd/topics.h"
 
 namespace mws {
 
@@ -57,6 +58,7 @@ int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
   if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) return OK;
   parent = getpid();
   make_children_table(s);
+  make_topics(s);
   if (!server_config().serves_websockets) return OK;
   long children = mpm_number(AP_MPMQ_MAX_DAEMONS), slots = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
   long each = descriptors_for_websockets(), wanted = server_config().max_websockets;

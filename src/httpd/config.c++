@@ -12,6 +12,7 @@
 
 #include "src/httpd/config_aliases.h"
 #include "src/httpd/named_handlers.h"
+#include "src/httpd/topics.h"
 
 namespace mws {
 
@@ -192,6 +193,7 @@ LocationConfig* location_config(request_rec* r) {
 }
 
 const ServerConfig& server_config() { return *for_server; }
+ServerConfig& changed_server_config() { return *for_server; }
 
 void* create_location_config(apr_pool_t* pool, char*) { return pool_new<LocationConfig>(pool); }
 
@@ -213,6 +215,7 @@ void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_confi
   if (add.detach < 0) merged->detach = base.detach;
   if (!add.compression) merged->compression = base.compression;
   if (add.workers < 0) merged->workers = base.workers;
+  if (add.max_subscriptions < 0) merged->max_subscriptions = base.max_subscriptions;
   merged->params.insert(base.params.begin(), base.params.end());
   return merged;
 }
@@ -275,6 +278,18 @@ const command_rec kDirectives[] = {
                   "(default 30 s, 0 closes all at once)"),
     AP_INIT_TAKE1("WebSocketDrainCode", setter(set_drain_code), nullptr, RSRC_CONF,
                   "close code of a graceful restart or stop, 1001 (the default) or 1012"),
+    AP_INIT_TAKE_ARGV("WebSocketBus", setter(set_bus), nullptr, RSRC_CONF,
+                      "how publications get to all subscribers: local (the default), and "
+                      "size=BYTES of the memory through which child processes hear each other "
+                      "(default 16M)"),
+    AP_INIT_TAKE_ARGV("WebSocketTopicHistory", setter(set_topic_history), nullptr, RSRC_CONF,
+                      "what is kept of each topic, count=NUMBER, bytes=BYTES and age=TIME, and in "
+                      "all memory=BYTES (default count=100 bytes=1M memory=32M)"),
+    AP_INIT_TAKE12("WebSocketMaxTopics", setter(set_max_topics), nullptr, RSRC_CONF,
+                   "most topics at a time (default 16384), and subscriptions of all connections "
+                   "(default 1000000)"),
+    AP_INIT_TAKE1("WebSocketMaxSubscriptions", setter(set_max_subscriptions), nullptr, kAnywhere,
+                  "most topics that a connection may subscribe to (default 1000)"),
     // apache-websocket's names.
     AP_INIT_TAKE1("WebSocketMaxMessageSize", setter(set_max_message), nullptr, kAnywhere,
                   "as WebSocketMaxMessage"),

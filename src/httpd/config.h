@@ -7,6 +7,7 @@
 #include "src/protocol/close_code.h"
 #include "src/protocol/deflate_offer.h"
 #include "src/protocol/origin.h"
+#include "src/pubsub/shared_topics.h"
 
 namespace mws {
 
@@ -26,6 +27,7 @@ struct LocationConfig {
   apr_off_t max_message = 0;              // bytes; 0: not set
   int detach = -1;                        // WebSocketDetach; -1: not set
   int workers = -1;                       // WebSocketWorkers; -1: not set
+  int max_subscriptions = -1;             // WebSocketMaxSubscriptions; -1: not set
   int reserved_close_codes = -1;          // WebSocketAllowReservedStatusCodes; -1: not set
   const DeflateSettings* compression = nullptr;
 
@@ -50,8 +52,12 @@ struct ServerConfig {
   uint64_t drain_ms = 30'000;             // WebSocketDrainTimeout
   uint16_t drain_code = kCloseGoingAway;  // WebSocketDrainCode
   bool serves_websockets = false;         // there is a WebSocketHandler
+  SharedTopics::Sizes topics;             // WebSocketBus, WebSocketTopicHistory, WebSocketMaxTopics
+  HistoryLimits topic_history;            // WebSocketTopicHistory
+  uint64_t max_subscriptions = 1'000'000;  // WebSocketMaxTopics: of all connections
 };
 const ServerConfig& server_config();
+ServerConfig& changed_server_config();  // while it is read
 
 // For the module's record and hooks.
 extern const command_rec kDirectives[];

@@ -25,6 +25,7 @@
 #include "src/httpd/children.h"
 #include "src/httpd/log.h"
 #include "src/httpd/named_handlers.h"
+#include "src/httpd/topics.h"
 #include "src/protocol/close_code.h"
 
 namespace mws {
@@ -216,6 +217,7 @@ bool told_to_stop_at_once() {
 // Whether loops and workers end in time.
 bool all_ended() {
   uint64_t deadline_ms = monotonic_ms() + kJoinTimeout_ms;
+  finish_topics(kJoinTimeout_ms / 2);
   if (!child->engine.join(kJoinTimeout_ms)) {
     if (child->threaded) child->engine.tell_who_holds_up();  // not in a signal handler
     return false;
@@ -244,6 +246,7 @@ apr_status_t end_child(void*) {
       server_log().write(LogLevel::error, "a handler does not return; the child ends without it");
     _exit(0);
   }
+  leave_topics(getpid());
   leave_children_table(getpid());
   return APR_SUCCESS;
 }
@@ -319,6 +322,7 @@ void start_child(apr_pool_t* pchild, server_rec*) {
   child->is_parent = getpid() == parent_process();
   child->alarm = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   ending_signals();
+  start_topics(child->engine);
   apr_pool_cleanup_register(pchild, nullptr, end_child, apr_pool_cleanup_null);
 }
 
@@ -340,7 +344,9 @@ void child_is_stopping(apr_pool_t*, int graceful) {
 }
 
 void child_status_changed(server_rec*, pid_t pid, ap_generation_t, int, mpm_child_status status) {
-  if (status == MPM_CHILD_EXITED) leave_children_table(pid);
+  if (status != MPM_CHILD_EXITED) return;
+  leave_children_table(pid);
+  leave_topics(pid);
 }
 
 }  // namespace mws

@@ -86,7 +86,7 @@ struct Loaded {
   HandlerUse* use;
   std::string file;
   std::map<std::string, std::string> params;
-  int workers;
+  int workers, max_subscriptions;
   bool may_detach;  // WebSocketDetach on
   Handler* handler;
 };
@@ -102,18 +102,22 @@ bool load(HandlerUse& use, server_rec* s, apr_pool_t* ptemp, std::vector<Loaded>
   bool may_detach = merged.detach == 1;
   for (const Loaded& each : loaded)
     if (each.use == &use && each.file == file && each.params == merged.params &&
-        each.workers == merged.workers && each.may_detach == may_detach) {
+        each.workers == merged.workers && each.may_detach == may_detach &&
+        each.max_subscriptions == merged.max_subscriptions) {
       use.on_server[s] = each.handler;
       return true;
     }
 
   auto library = Library::load(file, use.symbol, server_log());
   if (!library) return refuse(use, s, file, library.reason());
-  auto handler =
-      Handler::configure(*library, {merged.params, use.location, merged.workers, may_detach});
+  size_t max_subscriptions =
+      merged.max_subscriptions < 0 ? kDefaultMaxSubscriptions : size_t(merged.max_subscriptions);
+  auto handler = Handler::configure(
+      *library, {merged.params, use.location, merged.workers, may_detach, max_subscriptions});
   if (!handler) return refuse(use, s, file, handler.reason());
   use.on_server[s] = handler->get();
-  loaded.push_back({&use, file, merged.params, merged.workers, may_detach, handler->get()});
+  loaded.push_back({&use, file, merged.params, merged.workers, merged.max_subscriptions, may_detach,
+                    handler->get()});
   named->handlers.push_back(std::move(*handler));
   return true;
 }

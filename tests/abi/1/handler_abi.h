@@ -1,6 +1,6 @@
 /*
- * A copy of mod_websocket/handler_abi.h as handlers of ABI 1 were compiled with. Once that ABI has
- * been released it is never changed again.
+ * A copy of mod_websocket/handler_abi.h as handlers of ABI 1 were compiled with. It is never
+ * changed again.
  */
 /*
  * What a mod_websocket handler and the server say to each other: C99, ABI version 1.
@@ -185,8 +185,8 @@ struct ws_host {
      that are the server's own (Connection, Upgrade, Content-Length, Transfer-Encoding, Trailer and
      all that start with Sec-WebSocket-). */
   ws_result (*add_header)(ws_request* request, const char* name, const char* value);
-  /* The body of a rejection, copied; without it the server writes its usual one. content_type:
-     "text/plain" and such. The last call counts. */
+  /* The body of a rejection, less than 2 GiB, copied; without it the server writes its usual one.
+     content_type: "text/plain" and such. The last call counts. */
   ws_result (*set_body)(ws_request* request, const char* content_type, const void* data,
                         size_t size);
   /* Leaves a text for the connection, to be had as fact WS_NOTE: a way to hand on what was looked

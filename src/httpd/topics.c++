@@ -1,0 +1,203 @@
+#include "src/httpd/topics.h"
+
+#include <ap_mpm.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <climits>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "src/handler/topics.h"
+#include "src/httpd/capacity.h"
+#include "src/httpd/config.h"
+#include "src/httpd/named_handlers.h"
+#include "src/pubsub/local_bus.h"
+
+namespace mws {
+
+namespace {
+
+// The name changes with the layout of the memory: after a graceful restart with a newer module,
+// children of both have topics of their own.
+constexpr const char* kMemoryKey = "mod_websocket-topics-1";
+
+struct Memory {
+  void* at;
+  SharedTopics::Sizes sizes;
+  std::vector<int> descriptors;
+};
+
+SharedTopics* topics;  // of the configuration that was read last
+Bus* bus;              // of this child
+
+// Never freed: it is the parent's, for ever.
+Memory* make_memory(const SharedTopics::Sizes& sizes) {
+  void* at = mmap(nullptr, SharedTopics::bytes_for(sizes), PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (at == MAP_FAILED) return nullptr;
+  auto* memory = new Memory{at, sizes, {}};
+  constexpr uint32_t kDescriptors = 32;
+  for (uint32_t i = 0; i < std::min(kDescriptors, sizes.seats); i++) {
+    int descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (descriptor < 0) break;
+    memory->descriptors.push_back(descriptor);
+  }
+  if (memory->descriptors.empty()) return nullptr;
+  SharedTopics::lay_out(at, sizes);
+  return memory;
+}
+
+// Numbers of bytes: 65536, 64K, 16M, 1G.
+std::optional<uint64_t> bytes_from(std::string_view text) {
+  uint64_t number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string_view unit(end, size_t(text.data() + text.size() - end));
+  int shift = unit.empty() ? 0 : unit == "K" ? 10 : unit == "M" ? 20 : unit == "G" ? 30 : -1;
+  if (error != std::errc() || shift < 0 || number > (uint64_t(1) << 40) >> shift)
+    return std::nullopt;
+  return number << shift;
+}
+
+// "name=value": the value, if the name is this one.
+const char* value_of(const char* option, std::string_view name) {
+  return std::string_view(option).starts_with(name) && option[name.size()] == '='
+             ? option + name.size() + 1
+             : nullptr;
+}
+
+bool read_bytes(const char* text, uint64_t lowest, uint64_t highest, uint64_t& into) {
+  auto read = bytes_from(text);
+  if (!read || *read < lowest || *read > highest) return false;
+  into = *read;
+  return true;
+}
+
+}  // namespace
+
+void make_topics(server_rec* s) {
+  topics = nullptr;
+  const ServerConfig& config = server_config();
+  if (!config.serves_websockets) return;
+  apr_pool_t* for_ever = s->process->pool;
+  SharedTopics::Sizes sizes = config.topics;
+  // As many as in the table of children.
+  sizes.seats = std::min<uint32_t>(uint32_t(mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS)) * 2 + 64,
+                                   SharedTopics::kMaxSeats);
+  void* known = nullptr;
+  apr_pool_userdata_get(&known, kMemoryKey, for_ever);
+  auto* memory = static_cast<Memory*>(known);
+  if (!memory) {
+    memory = make_memory(sizes);
+    if (!memory) {
+      ap_log_error(APLOG_MARK, APLOG_ERR, errno, s,
+                   "no memory of %" APR_SIZE_T_FMT " bytes for topics: nothing can be published",
+                   apr_size_t(SharedTopics::bytes_for(sizes)));
+      return;
+    }
+    apr_pool_userdata_set(memory, kMemoryKey, nullptr, for_ever);  // it copies the key
+  }
+  if (memory->sizes.ring_bytes != sizes.ring_bytes ||
+      memory->sizes.history_bytes != sizes.history_bytes || memory->sizes.topics != sizes.topics)
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                 "WebSocketBus size=, WebSocketTopicHistory memory= and WebSocketMaxTopics stay as "
+                 "they were at the server's start: stop it and start it to change them");
+  topics = new SharedTopics(memory->at, memory->descriptors, config.topic_history,
+                            config.max_subscriptions);
+}
+
+void start_topics(Engine& engine) {
+  if (!topics) return;
+  bus = new LocalBus(*topics);
+  set_process_hub(new Hub(*bus, [&engine]() -> Loop& {
+    engine.start();
+    return engine.first_loop();
+  }));
+}
+
+void finish_topics(uint64_t within_ms) {
+  if (bus) bus->finish(within_ms);
+}
+
+void leave_topics(pid_t child) {
+  if (topics) topics->leave(child);
+}
+
+const char* set_bus(cmd_parms* cmd, void*, int argc, char* const argv[]) {
+  if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
+  if (!argc || strcasecmp(argv[0], "local")) return "WebSocketBus needs local";
+  ServerConfig& config = changed_server_config();
+  for (int i = 1; i < argc; i++) {
+    const char* size = value_of(argv[i], "size");
+    uint64_t bytes = 0;
+    if (!size || !read_bytes(size, 64 << 10, 1 << 30, bytes))
+      return apr_psprintf(cmd->pool,
+                          "WebSocketBus: \"%s\" is not size=BYTES from 64K to 1G, such as size=16M",
+                          argv[i]);
+    config.topics.ring_bytes = bytes;
+  }
+  return nullptr;
+}
+
+const char* set_topic_history(cmd_parms* cmd, void*, int argc, char* const argv[]) {
+  if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
+  ServerConfig& config = changed_server_config();
+  for (int i = 0; i < argc; i++) {
+    uint64_t number = 0;
+    apr_interval_time_t age = 0;
+    constexpr apr_interval_time_t kLongest = apr_time_from_sec(366 * 24 * 60 * 60);
+    if (const char* count = value_of(argv[i], "count");
+        count && read_bytes(count, 0, 1'000'000, number))
+      config.topic_history.count = uint32_t(number);
+    else if (const char* bytes = value_of(argv[i], "bytes");
+             bytes && read_bytes(bytes, 0, 1 << 30, number))
+      config.topic_history.bytes = number;
+    else if (const char* memory = value_of(argv[i], "memory");
+             memory && read_bytes(memory, 64 << 10, uint64_t(64) << 30, number))
+      config.topics.history_bytes = number;
+    else if (const char* text = value_of(argv[i], "age");
+             text && ap_timeout_parameter_parse(text, &age, "s") == APR_SUCCESS && age >= 0 &&
+             age <= kLongest)
+      config.topic_history.age_us = uint64_t(age);
+    else
+      return apr_psprintf(cmd->pool,
+                          "WebSocketTopicHistory: \"%s\" is none of count=NUMBER, bytes=BYTES, "
+                          "age=TIME, memory=BYTES, such as count=100 bytes=1M age=10min memory=32M",
+                          argv[i]);
+  }
+  return argc ? nullptr : "WebSocketTopicHistory needs count=, bytes=, age= or memory=";
+}
+
+const char* set_max_topics(cmd_parms* cmd, void*, const char* most, const char* subscriptions) {
+  if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
+  ServerConfig& config = changed_server_config();
+  uint64_t number = 0;
+  if (!read_bytes(most, 1, 4 << 20, number))
+    return apr_psprintf(cmd->pool, "WebSocketMaxTopics: \"%s\" is not a number from 1 to 4M", most);
+  config.topics.topics = uint32_t(number);
+  if (subscriptions && !read_bytes(subscriptions, 1, uint64_t(1) << 40, config.max_subscriptions))
+    return apr_psprintf(cmd->pool,
+                        "WebSocketMaxTopics: \"%s\" is not a number of subscriptions above 0",
+                        subscriptions);
+  return nullptr;
+}
+
+const char* set_max_subscriptions(cmd_parms* cmd, void* config, const char* most) {
+  uint64_t number = 0;
+  if (!read_bytes(most, 0, 1'000'000, number))
+    return apr_psprintf(
+        cmd->pool, "WebSocketMaxSubscriptions: \"%s\" is not a number from 0 to 1000000", most);
+  section_of(config).max_subscriptions = int(number);
+  needs_handler(cmd, section_of(config));
+  return nullptr;
+}
+
+}  // namespace mws
