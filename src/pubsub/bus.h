@@ -21,8 +21,8 @@ class BusListener {
   virtual void on_publication(const Publication& publication) = 0;
   // Some publications have been told, and no more is there at this moment.
   virtual void on_batch_end() = 0;
-  // Publications to this topic, or to any topic where it is empty, may have passed by: whoever has
-  // subscribed catches up by any_thread_fetch.
+  // Publications to this topic, or to any topic where it is empty, may have passed by, behind those
+  // told before: whoever has subscribed catches up by any_thread_fetch.
   virtual void on_missed(std::string_view topic) = 0;
 
  protected:

@@ -61,6 +61,7 @@ struct Hub::LoopIndex {
   // Under the hub's lock:
   size_t subscribers = 0;
   std::vector<std::shared_ptr<const Delivery>> inbox;
+  std::vector<std::pair<size_t, std::string>> missed;  // topics, and what of the inbox comes before
   size_t inbox_bytes = 0;
   bool posted = false, overflowed = false;
 };
@@ -73,7 +74,7 @@ void Hub::on_publication(const Publication& publication) {
   if (found == loops_.end()) return;
   auto delivery = std::make_shared<const Delivery>(publication);
   for (const auto& index : found->second) {
-    if (index->inbox.empty() && !index->overflowed && !index->posted) got_some_.push_back(index);
+    note(index);
     if (index->inbox_bytes > LoopIndex::kMostBytes) {
       index->overflowed = true;
       continue;
@@ -98,31 +99,51 @@ void Hub::on_batch_end() {
 }
 
 void Hub::on_missed(std::string_view topic) {
-  std::lock_guard hold(lock_);
-  for (auto& index : indexes_)
-    index->loop.any_thread_post(
-        [this, index, name = std::string(topic)] { loop_catch_up(*index, name); });
+  {
+    std::lock_guard hold(lock_);
+    for (auto& index : indexes_) {
+      note(index);
+      index->missed.emplace_back(index->inbox.size(), std::string(topic));
+    }
+  }
+  on_batch_end();
+}
+
+// That it gets something in this batch. With lock_.
+void Hub::note(const std::shared_ptr<LoopIndex>& index) {
+  if (!index->posted && index->inbox.empty() && index->missed.empty()) got_some_.push_back(index);
 }
 
 // --- Delivering, on the loop's thread ---
 
 void Hub::loop_deliver(LoopIndex& index) {
-  std::vector<std::shared_ptr<const Delivery>> deliveries;
-  bool overflowed;
+  std::vector<std::shared_ptr<const Delivery>> inbox;
+  std::vector<std::pair<size_t, std::string>> missed;
   {
     std::lock_guard hold(lock_);
-    deliveries.swap(index.inbox);
+    inbox.swap(index.inbox);
+    missed.swap(index.missed);
     index.inbox_bytes = 0;
     index.posted = false;
-    overflowed = std::exchange(index.overflowed, false);
+    if (std::exchange(index.overflowed, false)) missed.emplace_back(inbox.size(), "");
   }
+  std::span<const std::shared_ptr<const Delivery>> rest(inbox);
+  for (const auto& [before, topic] : missed) {
+    loop_deliver_some(index, rest.first(before - (inbox.size() - rest.size())));
+    rest = std::span(inbox).subspan(before);
+    loop_catch_up(index, topic);
+  }
+  loop_deliver_some(index, rest);
+}
+
+void Hub::loop_deliver_some(LoopIndex& index,
+                            std::span<const std::shared_ptr<const Delivery>> deliveries) {
   try {
     if (deliveries.size() == 1) loop_deliver_one(index, deliveries[0]);
     else loop_deliver_many(index, deliveries);
   } catch (const std::bad_alloc&) {
-    overflowed = true;
+    loop_catch_up(index, "");
   }
-  if (overflowed) loop_catch_up(index, "");
 }
 
 namespace {
@@ -162,7 +183,7 @@ void Hub::loop_deliver_one(LoopIndex& index, const std::shared_ptr<const Deliver
 
 // So that what is for one connection leaves in one write.
 void Hub::loop_deliver_many(LoopIndex& index,
-                            const std::vector<std::shared_ptr<const Delivery>>& deliveries) {
+                            std::span<const std::shared_ptr<const Delivery>> deliveries) {
   for (const auto& delivery : deliveries) {
     auto topic = index.topics.find(delivery->topic);
     if (topic == index.topics.end()) continue;

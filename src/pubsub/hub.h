@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -56,6 +57,7 @@ class Hub final : private BusListener {
   void on_batch_end() override;
   void on_missed(std::string_view topic) override;
 
+  void note(const std::shared_ptr<LoopIndex>& index);
   bool any_thread_listen();
   std::shared_ptr<LoopIndex> index_of(Loop& loop);
   void enter(const std::shared_ptr<LoopIndex>& index, std::string_view topic);
@@ -66,8 +68,10 @@ class Hub final : private BusListener {
 
   void loop_deliver(LoopIndex& index);
   void loop_deliver_one(LoopIndex& index, const std::shared_ptr<const Delivery>& delivery);
+  void loop_deliver_some(LoopIndex& index,
+                         std::span<const std::shared_ptr<const Delivery>> deliveries);
   void loop_deliver_many(LoopIndex& index,
-                         const std::vector<std::shared_ptr<const Delivery>>& deliveries);
+                         std::span<const std::shared_ptr<const Delivery>> deliveries);
   void loop_catch_up(LoopIndex& index, std::string_view topic);
 
   Bus& bus_;

@@ -34,10 +34,9 @@ void LocalBus::on_ready(uint32_t) noexcept {
   constexpr int kRounds = 4;  // then connections have their turn
   for (int round = 0; round < kRounds; round++) {
     try {
-      uint64_t missed = 0;
-      bool some = reader_->read(
-          missed, [this](const Publication& each) { listener_->on_publication(each); });
-      if (missed) listener_->on_missed("");
+      bool some =
+          reader_->read([this](uint64_t) { listener_->on_missed(""); },
+                        [this](const Publication& each) { listener_->on_publication(each); });
       if (some) listener_->on_batch_end();
       else if (reader_->sleep()) return;
     } catch (const std::bad_alloc&) {

@@ -107,10 +107,13 @@ class SharedTopics {
     // From what is published next on.
     explicit Reader(SharedTopics& topics);
     // Calls each(const Publication&) for some of what there is; the views live until it returns.
-    // False if there was nothing. missed is how many publications were overwritten before.
-    template <class Each>
-    bool read(uint64_t& missed, Each each) {
-      if (!take(missed)) return false;
+    // Before that, missed(count) if so many publications were overwritten. False if there was
+    // nothing.
+    template <class Missed, class Each>
+    bool read(Missed missed, Each each) {
+      uint64_t overwritten;
+      if (!take(overwritten)) return false;
+      if (overwritten) missed(overwritten);
       for (Bytes rest = taken(); !rest.empty();) each(next(rest));
       return true;
     }
