@@ -73,7 +73,7 @@ DEPENDENCIES = -MMD -MP
 SHARED = -shared -Wl,-z,now -pthread
 STD_FLAGS = -std=c++20 $(WARNINGS) -fPIC -fvisibility=hidden $(NO_GNU_UNIQUE) -pthread
 CORE_CPPFLAGS = -I. -Iinclude -D_GNU_SOURCE -DWEBSOCKET_HANDLER_PATH='"$(handlerdir)"' $(DEFLATE_CPPFLAGS) $(SIMDJSON_CPPFLAGS)
-TEST_CPPFLAGS = $(CORE_CPPFLAGS) -DTEST_BUILD_DIR='"$(CURDIR)/build"' -DTEST_SOURCE_DIR='"$(CURDIR)"'
+TEST_CPPFLAGS = $(CORE_CPPFLAGS) $(JSON_CPPFLAGS) -DTEST_BUILD_DIR='"$(CURDIR)/build"' -DTEST_SOURCE_DIR='"$(CURDIR)"'
 # Handlers may hand over enums of any value, which the host checks: defined without -fstrict-enums.
 asan_flags = -O1 -g -fsanitize=address,undefined -fno-sanitize=enum -fno-sanitize-recover=all -fno-omit-frame-pointer
 tsan_flags = -O1 -g -fsanitize=thread -fno-omit-frame-pointer
@@ -125,7 +125,7 @@ build/obj/bench/%.o: bench/%.c++ build/config.mk
 	$(call compile,$(TEST_CPPFLAGS) $(SSL_CPPFLAGS))
 
 # Handlers see what a handler's author sees, and no more. $(2): flags of a sanitizer.
-handler_cxx = $(call quiet,C++)$(CXX) $(STD_FLAGS) $(DEPENDENCIES) -MF $(1)/$*.d -Iinclude $(CPPFLAGS) $(CXXFLAGS) \
+handler_cxx = $(call quiet,C++)$(CXX) $(STD_FLAGS) $(DEPENDENCIES) -MF $(1)/$*.d -Iinclude $(JSON_CPPFLAGS) $(CPPFLAGS) $(CXXFLAGS) \
   $(2) $(SHARED) $(LDFLAGS) -o $@ $< $(LIBS)
 handler_cc = $(call quiet,CC )$(CC) -std=c99 -Wall -Wextra -pedantic -fPIC -fvisibility=hidden $(DEPENDENCIES) -MF $(1)/$*.d -Iinclude \
   $(CPPFLAGS) $(CFLAGS) $(2) $(SHARED) $(LDFLAGS) -o $@ $< $(LIBS)
@@ -226,7 +226,7 @@ build/fuzz.list: LIST = $(FUZZ_OBJECTS)
 
 build/fuzz/obj/%.o: %.c++ build/config.mk
 	@mkdir -p $(@D)
-	$(call quiet,C++)$(FUZZ_CXX) $(fuzz_flags) $(DEPENDENCIES) $(DEFLATE_CPPFLAGS) $(SIMDJSON_CPPFLAGS) $(CPPFLAGS) -c -o $@ $<
+	$(call quiet,C++)$(FUZZ_CXX) $(fuzz_flags) $(DEPENDENCIES) $(DEFLATE_CPPFLAGS) $(SIMDJSON_CPPFLAGS) $(JSON_CPPFLAGS) $(CPPFLAGS) -c -o $@ $<
 
 $(FUZZERS:%=build/fuzz/%): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(FUZZ_OBJECTS) build/fuzz.list
 	$(call quiet,LD )$(FUZZ_CXX) $(fuzz_flags) -fsanitize=fuzzer $(LDFLAGS) -o $@ $(filter %.o,$^) $(DEFLATE_LIBS) $(SIMDJSON_LIBS)

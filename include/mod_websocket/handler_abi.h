@@ -340,7 +340,7 @@ struct ws_host {
      has subscribed already. A client that does not read gets no more than 1 MiB ahead; when it
      reads again it goes on out of the topic's history, and gap tells of what is not kept there any
      more. Close ends all subscriptions. WS_OK; WS_LIMIT: of WebSocketMaxSubscriptions or
-     WebSocketTopics, on workers told by subscribed instead; or an error. */
+     WebSocketMaxTopics, on workers told by subscribed instead; or an error. */
   ws_result (*subscribe)(ws_connection* connection, const char* topic, size_t topic_size,
                          const ws_subscription* how);
   /* Ends it; WS_OK also where there is none. What was sent before may still wait for the client. */
@@ -352,8 +352,8 @@ struct ws_host {
   /* Publishes a message to a topic. Any thread, once the server serves (not in configure). What one
      thread publishes to a topic arrives in that order. how: NULL for a message that is kept and may
      be compressed. WS_OK: it is on its way; WS_LOCAL_ONLY: it is, here, and other servers get it
-     when they can be reached again, if not too much waits by then; WS_INVALID: an argument, or a
-     message of more than a quarter of the size of WebSocketBus. */
+     when they can be reached again, if not too much waits by then; WS_LIMIT: a message of more than
+     a quarter of the size of WebSocketBus; or an error. */
   ws_result (*publish)(const ws_host* host, const char* topic, size_t topic_size, ws_type type,
                        const void* data, size_t size, const ws_publishing* how);
 };

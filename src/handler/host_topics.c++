@@ -116,7 +116,7 @@ ws_result result_of(Bus::Outcome outcome) {
     case Bus::Outcome::local_only: return WS_LOCAL_ONLY;
     case Bus::Outcome::too_big: break;
   }
-  return WS_INVALID;
+  return WS_LIMIT;
 }
 
 const char* wrong_with_publication(const char* topic, size_t topic_size, ws_type type,
@@ -148,12 +148,8 @@ ws_result publish(const ws_host*, const char* topic, size_t topic_size, ws_type 
                              receipt.subscribers};
       if (receipt.outcome != Bus::Outcome::too_big) given.done(given.context, &published);
     };
-  ws_result result = or_no_memory(
+  return or_no_memory(
       [&] { return result_of(hub->bus().any_thread_publish(publication, std::move(received))); });
-  return result == WS_INVALID
-             ? mistake(nullptr, CALLER, "publish",
-                       "a message of more than a quarter of the size of WebSocketBus", WS_INVALID)
-             : result;
 }
 
 }  // namespace
