@@ -11,7 +11,9 @@
 // of JSON, and then a client may subscribe to any number of topics (docs/topics.md). Parameters:
 //
 //     publish off|on|TOPICS   who may publish: nobody, all, or all to these topics (default: off)
-//     subscribe on|TOPICS     which topics may be subscribed to (default: on)
+//     subscribe off|on|TOPICS which topics may be subscribed to; clients of others may still
+//     publish
+//                             to them, if they may that, and get nothing (default: on)
 //     history N               new clients get so many of the last publications first (default: 0)
 //     gap ignore|close        close: a client that reads too slowly for the topic's history, and
 //                             does not speak topics.v1, is closed with 1013 (default: ignore)
@@ -49,7 +51,7 @@ bool closes_on_gap(std::string_view text) {
 struct Topics : websocket::Handler {
   explicit Topics(const websocket::Config& config)
       : publish("publish", config.param("publish").value_or("off"), true),
-        subscribe("subscribe", config.param("subscribe").value_or("on"), false),
+        subscribe("subscribe", config.param("subscribe").value_or("on"), true),
         history(history_of(config.param("history").value_or("0"))),
         close_on_gap(closes_on_gap(config.param("gap").value_or("ignore"))) {}
 
@@ -65,9 +67,12 @@ struct Topics : websocket::Handler {
       return reject(request, 400, "a topic is missing: name it behind the path, or by ?topic=\n");
     if (!topics::is_topic(topic))
       return reject(request, 400, "a topic is UTF-8 of 1 to 255 bytes\n");
-    if (!subscribe.allow(topic, request.user()))
+    bool publishes = publish.allow(topic, request.user());
+    bool subscribes = subscribe.allow(topic, request.user());
+    if (!publishes && !subscribes)
       return reject(request, 403, "not allowed to subscribe to this topic\n");
-    request.set_note((publish.allow(topic, request.user()) ? '+' : '-') + std::string(topic));
+    request.set_note((publishes ? "+" : "-") + std::string(subscribes ? "+" : "-") +
+                     std::string(topic));
     return 0;
   }
 
@@ -75,17 +80,18 @@ struct Topics : websocket::Handler {
     std::string_view note = connection.note().value_or("");
     if (connection.subprotocol())
       return connection.emplace<Talk>(publish, subscribe).open(connection, note, history);
-    close_without_room(connection, connection.subscribe(note.substr(1), {.last = history}));
+    if (note[1] == '+')
+      close_without_room(connection, connection.subscribe(note.substr(2), {.last = history}));
   }
 
   void message(websocket::Connection& connection, websocket::Message message) override {
     if (auto* talk = connection.data<Talk>()) return talk->message(connection, message);
-    std::string_view note = connection.note().value_or("-");
+    std::string_view note = connection.note().value_or("--");
     if (note[0] != '+') {
       connection.close(1008, "not allowed to publish to this topic");
       return;
     }
-    ws_result result = websocket::publish(note.substr(1), message);
+    ws_result result = websocket::publish(note.substr(2), message);
     if (result == WS_LIMIT) connection.close(1009, "too big to be published");
     else if (result < 0) connection.close(1011, "could not be published");
   }

@@ -3,9 +3,11 @@
 #include <mod_websocket/handler.h>
 
 #include <cstdint>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "envelope.h"
 
@@ -114,16 +116,28 @@ class Talk {
       return complain(connection, "forbidden", "not allowed to publish to this topic", envelope);
     websocket::Message message{envelope.data, envelope.binary};
     ws_result result = WS_OK;
-    if (envelope.ref.is_null())
+    if (envelope.ref.is_null()) {
       result = websocket::publish(envelope.topic, message, envelope.transient);
-    else
+    } else {
+      auto now = std::make_shared<Now>();
       result = websocket::publish(envelope.topic, message, envelope.transient,
-                                  Receipt{connection.handle(), envelope.topic, envelope.ref});
+                                  Receipt{connection.handle(), envelope.topic, envelope.ref, now});
+      now->is_over = true;
+      if (!now->answer.empty()) connection.send_text(now->answer);
+    }
     if (result >= 0) return;
     if (result == WS_LIMIT)
       complain(connection, "too-big", "the message is too big to be published", envelope);
     else complain(connection, "failed", "the server could not publish", envelope);
   }
+
+  // An answer that comes before publish returns is sent by it: so it leaves with the message, even
+  // where the connection closes after it.
+  struct Now {
+    const std::thread::id thread = std::this_thread::get_id();
+    bool is_over = false;  // the thread's
+    std::string answer;
+  };
 
   // The answer to a publish with a ref.
   struct Receipt {
@@ -136,11 +150,13 @@ class Talk {
         if (published.result == WS_LOCAL_ONLY) json["local"] = true;
         json["ref"] = ref;
       }
-      to.send_text(json.dump());
+      if (now->thread == std::this_thread::get_id() && !now->is_over) now->answer = json.dump();
+      else to.send_text(json.dump());
     }
     websocket::Handle to;
     std::string topic;
     nlohmann::json ref;
+    std::shared_ptr<Now> now;
   };
 
   const Rules& publish_;
