@@ -1,14 +1,15 @@
-"""The console page in a browser, a page opened from disk, and a WebSocket client written elsewhere, against `standalone`."""
+"""The console and the chat page in a browser, a page opened from disk, and a WebSocket client written elsewhere, against `standalone`."""
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 
-from harness import TOP, Server, free_port
+from harness import BUILD, TOP, Server, free_port
 
 SHOTS = TOP / "build/tests/screenshots"
 LIMIT_S = 120
@@ -43,8 +44,8 @@ def server(scheme):
         assert process.wait(LIMIT_S) == 0
 
 
-def node(script, *words):
-    return subprocess.Popen(["node", TOP / "tests/browser" / script, *map(str, words)], cwd=TOP, stdin=subprocess.DEVNULL,
+def node(script, *words, stdin=subprocess.DEVNULL):
+    return subprocess.Popen(["node", TOP / "tests/browser" / script, *map(str, words)], cwd=TOP, stdin=stdin,
                             stdout=subprocess.PIPE, text=True)
 
 
@@ -98,3 +99,56 @@ def test_page_and_websockets_share_an_http2_connection(mpm, handlers):
         requests = sorted(" ".join(words) for *words, _ in lines)
         assert requests == sorted(2 * ["HTTP/2.0 200 /index.html", *5 * ["HTTP/2.0 101 /echo"], "HTTP/2.0 101 /report"])
         assert len({tag.rsplit("-", 1)[0] for *_, tag in lines}) == 1, lines  # process, connection, stream
+
+
+CHAT = """
+DirectoryIndex index.html
+AddType text/css .css
+AddType text/javascript .js
+AddType image/svg+xml .svg
+<Location /chat>
+    WebSocketHandler topics
+    WebSocketParam publish on
+    WebSocketParam history 50
+</Location>
+"""
+
+
+def kill(server):
+    os.killpg(server.process.pid, signal.SIGKILL)
+    server.process.wait(LIMIT_S)
+    (server.folder / "httpd.pid").unlink()
+
+
+def restart(server):
+    children = server.children()
+    server.process.send_signal(signal.SIGUSR1)
+    server.await_new_children(children)
+
+
+@pytest.fixture
+def chat():
+    with Server(CHAT) as server:
+        shutil.copytree(TOP / "www", server.folder / "www", dirs_exist_ok=True)
+        yield server
+
+
+@pytest.mark.parametrize("words", [["chat.mjs"], ["chat_pictures.mjs", BUILD / "screenshots"]], ids=["chat", "chat_pictures"])
+def test_people_chat(chat, words):
+    script, *shots = words
+    test = node(script, f"http://127.0.0.1:{chat.port}/", *shots)
+    test.communicate(timeout=LIMIT_S)
+    assert test.returncode == 0
+
+
+def test_the_chat_outlasts_restarts_and_the_death_of_the_server(chat):
+    words = {"restart": restart, "kill": kill, "start": Server.__enter__}
+    with node("chat_outages.mjs", f"http://127.0.0.1:{chat.port}/", BUILD / "screenshots", stdin=subprocess.PIPE) as test:
+        try:
+            for word in test.stdout:
+                words[word.strip()](chat)
+                print("done", file=test.stdin, flush=True)
+        except BaseException:
+            test.kill()
+            raise
+    assert test.returncode == 0

@@ -167,6 +167,27 @@ def test_serves_the_page_and_the_handlers_and_ends_without_a_word(start, end):
     assert server.stderr == ""
 
 
+def test_serves_the_chat_where_the_handler_topics_is(start, handlers):
+    server = start().serving()
+    assert "/chat" in server.paths()
+    assert http(server.port, "/chat.html")[0] == 200
+    assert handshake(server.port, "/chat/lobby") == 101
+    assert server.end() == 0
+    without = start("-w", handlers).serving()
+    assert without.paths() == ["/echo"]
+    assert handshake(without.port, "/chat/lobby") == 404
+    assert without.end() == 0
+
+
+def test_a_handler_of_the_users_own_at_chat_is_left_alone(start, handlers):
+    shutil.copy(TOP / "build/handlers/topics.so", handlers)
+    shutil.copy(ECHO, handlers / "chat.so")
+    server = start("-w", handlers).serving()
+    assert sorted(server.paths()) == ["/chat", "/echo", "/topics"]
+    assert server.end() == 0
+    assert server.stderr == ""
+
+
 @pytest.mark.skipif(not IS_ROOT, reason="runs as an ordinary user already")
 def test_serves_as_an_ordinary_user(start):
     if subprocess.run([*AS_NOBODY, "test", "-r", STANDALONE, "-a", "-r", ECHO], check=False).returncode:
