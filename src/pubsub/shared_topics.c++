@@ -140,6 +140,7 @@ void SharedTopics::lay_out(void* memory, const Sizes& sizes) {
   header.ring_at = at.ring;
   header.buckets = at.bucket_count;
   header.blocks = at.block_count;
+  header.last_id = now_us();  // what there was before, nobody knows
   header.seed = (uint64_t(std::random_device()()) << 32) ^ std::random_device()();
   pthread_mutexattr_t kind;
   pthread_mutexattr_init(&kind);

@@ -158,6 +158,8 @@ TEST(SharedTopics, TheHistoryGivesTheLastOrAllSinceAnId) {
     EXPECT_FALSE(fetched.more);
   }
   EXPECT_TRUE(topics->fetch({.topic = "a", .since = other}).gap);
+  EXPECT_TRUE(topics->fetch({.topic = "unknown", .since = 1}).gap)
+      << "from before the server began";
   EXPECT_FALSE(topics->fetch({.topic = "a", .last = 1}).gap) << "nothing was known before";
 }
 
