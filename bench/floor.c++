@@ -4,6 +4,7 @@
 // design.
 //
 //   floor PORT BYTES [CERT KEY]     one thread, on 127.0.0.1; with CERT and KEY (PEM) over TLS
+//   floor fanout PORT BYTES         whatever is read is a frame, and the reply goes to all clients
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -17,6 +18,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "bench/gathering_bio.h"
@@ -39,6 +41,8 @@ std::string replies;  // as many whole replies as fit
 size_t reply_bytes, frame_bytes, replies_held;
 std::string records;  // of TLS, not sent yet; empty between events
 int epoll;
+bool fans_out;
+std::unordered_map<int, Client> clients;
 
 [[noreturn]] void fail(const char* what) {
   perror(what);
@@ -110,6 +114,13 @@ void answer(int descriptor, Client& client, size_t count) {
   }
 }
 
+// To all, unless it is a ping.
+void fan_out(int descriptor, Client& client, char first_byte) {
+  if (first_byte == '\x89') return send_bytes(descriptor, client, "\x8a", 2);
+  for (auto& [each, to] : clients)
+    if (to.open) send_bytes(each, to, replies.data(), reply_bytes);
+}
+
 // False when the client is gone.
 bool receive(int descriptor, Client& client) {
   static char buffer[512 * 1024];
@@ -121,6 +132,10 @@ bool receive(int descriptor, Client& client) {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     send_bytes(descriptor, client, switching.data(), switching.size());
+    return true;
+  }
+  if (fans_out) {
+    fan_out(descriptor, client, buffer[0]);
     return true;
   }
   client.in_frame += size_t(size);
@@ -166,7 +181,7 @@ int listen_on(int port) {
   return listener;
 }
 
-void accept_client(int listener, SSL_CTX* context, std::unordered_map<int, Client>& clients) {
+void accept_client(int listener, SSL_CTX* context) {
   int descriptor = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK), one = 1;
   if (descriptor < 0) return;
   setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -183,8 +198,10 @@ void accept_client(int listener, SSL_CTX* context, std::unordered_map<int, Clien
 }  // namespace
 
 int main(int argc, char** argv) {
+  fans_out = argc == 4 && std::string_view(argv[1]) == "fanout";
+  if (fans_out) argc--, argv++;
   if (argc != 3 && argc != 5) {
-    fprintf(stderr, "usage: floor PORT BYTES [CERT KEY]\n");
+    fprintf(stderr, "usage: floor PORT BYTES [CERT KEY]\n       floor fanout PORT BYTES\n");
     return 2;
   }
   prepare_replies(strtoul(argv[2], nullptr, 10));
@@ -192,14 +209,13 @@ int main(int argc, char** argv) {
   int listener = listen_on(atoi(argv[1]));
   epoll = epoll_create1(0);
   watch(listener, EPOLLIN, EPOLL_CTL_ADD);
-  std::unordered_map<int, Client> clients;
   for (;;) {
     epoll_event events[512];
     int count = epoll_wait(epoll, events, 512, -1);
     for (int i = 0; i < count; i++) {
       int descriptor = events[i].data.fd;
       if (descriptor == listener) {
-        accept_client(listener, context, clients);
+        accept_client(listener, context);
         continue;
       }
       Client& client = clients[descriptor];

@@ -13,10 +13,15 @@
 //       opens CONNECTIONS WebSockets, says so, and holds them until its standard input ends
 //   load [--tls] http  PORT PATH CONNECTIONS SECONDS PID
 //       one GET in flight on each connection; the server must keep them alive for any number
+//   load fanout  PORT PATH SUBSCRIBERS BYTES SECONDS PID
+//       WebSockets to a topic, and a binary message published through one of them, again whenever
+//       all have got it; once for each line of standard input, each of which it answers with one
+//   load fanout-deflate PORT PATH SUBSCRIBERS SECONDS PID
+//       the same with a JSON text of 1 KB, compressed; reply_bytes as above
 //
 // Prints one line of key=value. cpu_us is the time that the process PID and its descendants spent,
-// user and system, per message, connection or request: on a busy machine it holds where throughput
-// does not. Memory is the proportional set size of the same processes.
+// user and system, per message, delivery, connection or request: on a busy machine it holds where
+// throughput does not. Memory is the proportional set size of the same processes.
 #include <sys/epoll.h>
 #include <sys/resource.h>
 
@@ -26,6 +31,7 @@
 #include <memory>
 #include <vector>
 
+#include "bench/fanout.h"
 #include "bench/link.h"
 #include "bench/messages.h"
 #include "bench/processes.h"
@@ -47,11 +53,19 @@ struct Target {
   Link connect(size_t number) const { return Link(port, number, tls); }
 
   void open(Link& link, const char* headers = "") const {
+    ask(link, headers);
+    await_open(link, headers);
+  }
+
+  void ask(Link& link, const char* headers) const {
     link.send_all(std::string("GET ") + path +
                   " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
                   "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
                   headers + "\r\n");
+  }
+
+  void await_open(Link& link, const char* headers) const {
     std::string answer;
     for (char byte; !answer.ends_with("\r\n\r\n"); answer += byte) link.receive_all(&byte, 1);
     if (!answer.starts_with("HTTP/1.1 101 ")) fail("refused: %.60s", answer.c_str());
@@ -276,6 +290,61 @@ int hold(const Target& target, size_t connections) {
   return 0;
 }
 
+// Once it has been answered, the server has told the handler of the connection.
+void ping(Link& link) {
+  char pong[2];
+  link.send_all(client_frame(0x89, ""));
+  link.receive_all(pong, sizeof pong);
+  if (pong[0] != '\x8a' || pong[1]) fail("a ping was not answered");
+}
+
+template <class Counter>
+FanOut<Counter> subscribe(const Target& target, size_t subscribers, const Counter& counter,
+                          const char* headers) {
+  constexpr size_t kAtOnce = 64;  // more than one child has threads for, so that all get some
+  FanOut<Counter> all;
+  for (size_t i = 0; i < subscribers;) {
+    std::vector<Link> open;
+    for (; open.size() < kAtOnce && i < subscribers; i++) open.push_back(target.connect(i));
+    for (Link& link : open) target.ask(link, headers);
+    for (Link& link : open) {
+      target.await_open(link, headers);
+      ping(link);
+      all.add(std::move(link), counter);
+    }
+  }
+  return all;
+}
+
+int fanout(const Target& target, size_t subscribers, size_t bytes, double seconds,
+           const Processes& server) {
+  auto all = subscribe(target, subscribers, ReplyCounter(bytes), "");
+  for (char line[2]; fgets(line, sizeof line, stdin);) {
+    all.run(client_frame(bytes), seconds, server);
+    // Of those that serve the connections.
+    auto sockets = server.sockets(subscribers / 100);
+    printf("processes=%zu fewest=%zu\n", sockets.size(),
+           sockets.empty() ? 0 : *std::min_element(sockets.begin(), sockets.end()));
+    fflush(stdout);
+  }
+  all.reset();
+  return 0;
+}
+
+int fanout_deflate(const Target& target, size_t subscribers, double seconds,
+                   const Processes& server) {
+  uint64_t bytes = 0, before = 0;
+  auto all = subscribe(target, subscribers, DeflatedCounter(bytes),
+                       "Sec-WebSocket-Extensions: permessage-deflate\r\n");
+  for (char line[2]; fgets(line, sizeof line, stdin); before = bytes) {
+    size_t deliveries = all.run(deflated_json_frame(0), seconds, server);
+    printf("reply_bytes=%.1f\n", double(bytes - before) / double(deliveries));
+    fflush(stdout);
+  }
+  all.reset();
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -303,12 +372,18 @@ int main(int argc, char** argv) {
   if (mode == "hold" && count == 4) return hold(target, number(3));
   if (mode == "http" && count == 6)
     return http(target, number(3), atof(words[4]), Processes(atoi(words[5])));
+  if (mode == "fanout" && count == 7)
+    return fanout(target, number(3), number(4), atof(words[5]), Processes(atoi(words[6])));
+  if (mode == "fanout-deflate" && count == 6)
+    return fanout_deflate(target, number(3), atof(words[4]), Processes(atoi(words[5])));
   fprintf(stderr,
           "usage: load [--tls] echo PORT PATH CONNECTIONS BYTES DEPTH SECONDS PID\n"
           "       load [--tls] deflate PORT PATH CONNECTIONS SECONDS PID\n"
           "       load [--tls] idle PORT PATH CONNECTIONS PID\n"
           "       load [--tls] churn PORT PATH CLIENTS SECONDS PID\n"
           "       load [--tls] hold PORT PATH CONNECTIONS\n"
-          "       load [--tls] http PORT PATH CONNECTIONS SECONDS PID\n");
+          "       load [--tls] http PORT PATH CONNECTIONS SECONDS PID\n"
+          "       load fanout PORT PATH SUBSCRIBERS BYTES SECONDS PID\n"
+          "       load fanout-deflate PORT PATH SUBSCRIBERS SECONDS PID\n");
   return 2;
 }

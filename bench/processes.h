@@ -1,16 +1,20 @@
-// What a server's processes take: CPU time and memory of a process and all of its descendants.
+// What a server's processes take: CPU time, memory and sockets of a process and all of its
+// descendants.
 #pragma once
 
 #include <dirent.h>
+#include <limits.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace bench {
@@ -45,10 +49,33 @@ class Processes {
     return sum;
   }
 
+  // How many each process has of those that serve connections: that have `least` at least.
+  std::vector<size_t> sockets(size_t least) const {
+    std::vector<size_t> of_each;
+    for (int pid : all()) {
+      size_t count = count_sockets("/proc/" + std::to_string(pid) + "/fd");
+      if (count >= least) of_each.push_back(count);
+    }
+    return of_each;
+  }
+
  private:
+  static size_t count_sockets(const std::string& path) {
+    size_t count = 0;
+    std::unique_ptr<DIR, int (*)(DIR*)> folder(opendir(path.c_str()), closedir);
+    while (dirent* entry = folder ? readdir(folder.get()) : nullptr) {
+      char target[PATH_MAX];
+      ssize_t size = readlink((path + "/" + entry->d_name).c_str(), target, sizeof target);
+      count += size > 0 && std::string_view(target, size_t(size)).starts_with("socket:");
+    }
+    return count;
+  }
+
+  // Nothing where the process has ended, be it meanwhile.
   static std::string read(const std::string& path) {
-    std::ifstream file(path);
-    return {std::istreambuf_iterator<char>(file), {}};
+    std::ostringstream text;
+    text << std::ifstream(path).rdbuf();
+    return text.str();
   }
 
   std::vector<int> all() const {
