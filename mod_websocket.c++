@@ -11,6 +11,7 @@
 #include "src/httpd/config.h"
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
+#include "src/httpd/publish.h"
 #include "src/httpd/upgrade.h"
 
 static void register_hooks(apr_pool_t*) {
@@ -29,6 +30,7 @@ static void register_hooks(apr_pool_t*) {
   ap_hook_type_checker(mws::ignore_files, nullptr, nullptr, APR_HOOK_REALLY_FIRST);
   // Before mod_proxy's, whatever the order of LoadModule.
   ap_hook_handler(mws::upgrade, nullptr, nullptr, APR_HOOK_REALLY_FIRST);
+  ap_hook_handler(mws::publish_over_http, nullptr, nullptr, APR_HOOK_MIDDLE);
   ap_hook_handler(mws::answer_plain_request, nullptr, nullptr, APR_HOOK_LAST);
 }
 

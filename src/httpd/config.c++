@@ -216,6 +216,7 @@ void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_confi
   if (!add.compression) merged->compression = base.compression;
   if (add.workers < 0) merged->workers = base.workers;
   if (add.max_subscriptions < 0) merged->max_subscriptions = base.max_subscriptions;
+  merged->publish = merge_publish_access(base.publish, add.publish);
   merged->params.insert(base.params.begin(), base.params.end());
   return merged;
 }
@@ -302,6 +303,13 @@ const command_rec kDirectives[] = {
     AP_INIT_FLAG("WebSocketAllowReservedStatusCodes", setter(set_reserved_close_codes), nullptr,
                  kAnywhere,
                  "on: clients may close with codes that are reserved for future use (default off)"),
+    // httpd's own, which this module hears of too; each is allowed where it is for its owner.
+    AP_INIT_TAKE1("SetHandler", setter(note_set_handler), nullptr, OR_FILEINFO,
+                  "websocket-publish: requests publish to topics"),
+    AP_INIT_RAW_ARGS("Require", setter(note_require), nullptr, OR_AUTHCFG,
+                     "who may publish, beside SetHandler websocket-publish"),
+    AP_INIT_TAKE1("AuthMerging", setter(note_auth_merging), nullptr, OR_AUTHCFG,
+                  "whether the Require of enclosing sections counts for publishing"),
     {nullptr, {nullptr}, nullptr, 0, RAW_ARGS, nullptr}};
 
 }  // namespace mws

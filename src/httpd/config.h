@@ -4,6 +4,7 @@
 #include <string>
 
 #include "src/httpd/module.h"
+#include "src/httpd/publish_access.h"
 #include "src/protocol/close_code.h"
 #include "src/protocol/deflate_offer.h"
 #include "src/protocol/origin.h"
@@ -30,6 +31,7 @@ struct LocationConfig {
   int max_subscriptions = -1;             // WebSocketMaxSubscriptions; -1: not set
   int reserved_close_codes = -1;          // WebSocketAllowReservedStatusCodes; -1: not set
   const DeflateSettings* compression = nullptr;
+  PublishAccess publish;
 
   const OriginPolicy& origin_policy() const;
   uint64_t max_message_bytes() const {
@@ -52,9 +54,12 @@ struct ServerConfig {
   uint64_t drain_ms = 30'000;             // WebSocketDrainTimeout
   uint16_t drain_code = kCloseGoingAway;  // WebSocketDrainCode
   bool serves_websockets = false;         // there is a WebSocketHandler
+  bool publishes = false;                 // there is a SetHandler websocket-publish
   SharedTopics::Sizes topics;             // WebSocketBus, WebSocketTopicHistory, WebSocketMaxTopics
   HistoryLimits topic_history;            // WebSocketTopicHistory
   uint64_t max_subscriptions = 1'000'000;  // WebSocketMaxTopics: of all connections
+
+  bool has_topics() const { return serves_websockets || publishes; }
 };
 const ServerConfig& server_config();
 ServerConfig& changed_server_config();  // while it is read

@@ -311,7 +311,7 @@ void start_child(apr_pool_t* pchild, server_rec*) {
   enter_children_table(config.max_websockets ? config.max_websockets : INT_MAX,
                        config.max_resident < 0 ? std::max(1, workers / 2) : config.max_resident,
                        !threaded);
-  if (!config.serves_websockets) return;
+  if (!config.has_topics()) return;
   child = new Child(config);
   child->threaded = threaded;
   take_descriptor_limit();

@@ -13,7 +13,8 @@
 
 namespace mws {
 
-// Whether this child has WebSockets to serve at all; nothing else here may be called if not.
+// Whether this child has WebSockets to serve, or publishes, at all; nothing else here may be called
+// if not.
 bool child_serves();
 
 // The engine of this child; its threads start with the first connection (Engine::start).

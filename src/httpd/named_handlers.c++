@@ -47,19 +47,6 @@ std::string place_of(const cmd_parms* cmd) {
   return std::string(cmd->directive->filename) + ":" + std::to_string(cmd->directive->line_num);
 }
 
-// Of a <Location> that names a path and nothing like a pattern.
-std::optional<std::string> prefix_of(const cmd_parms* cmd) {
-  const ap_directive_t* section = cmd->directive->parent;
-  if (!cmd->path || !section || strcasecmp(section->directive, "<Location")) return std::nullopt;
-  const char* arguments = section->args;
-  while (apr_isspace(*arguments)) arguments++;
-  std::string path = cmd->path;
-  if (*arguments == '~' || path[0] != '/' || path.find_first_of("*?[") != path.npos)
-    return std::nullopt;
-  while (!path.empty() && path.back() == '/') path.pop_back();
-  return path;
-}
-
 std::string file_of(apr_pool_t* pool, const HandlerUse& use, const LocationConfig& merged) {
   if (use.name.find('/') == use.name.npos) {
     std::string folder = merged.handler_path ? merged.handler_path : WEBSOCKET_HANDLER_PATH;
@@ -124,6 +111,18 @@ bool load(HandlerUse& use, server_rec* s, apr_pool_t* ptemp, std::vector<Loaded>
 
 }  // namespace
 
+std::optional<std::string> plain_path_of(const cmd_parms* cmd) {
+  const ap_directive_t* section = cmd->directive->parent;
+  if (!cmd->path || !section || strcasecmp(section->directive, "<Location")) return std::nullopt;
+  const char* arguments = section->args;
+  while (apr_isspace(*arguments)) arguments++;
+  std::string path = cmd->path;
+  if (*arguments == '~' || path[0] != '/' || path.find_first_of("*?[") != path.npos)
+    return std::nullopt;
+  while (!path.empty() && path.back() == '/') path.pop_back();
+  return path;
+}
+
 void begin_named_handlers(apr_pool_t* pconf) { named = pool_new<NamedHandlers>(pconf); }
 
 const HandlerUse* name_handler(cmd_parms* cmd, const LocationConfig& section, const char* name,
@@ -136,7 +135,7 @@ const HandlerUse* name_handler(cmd_parms* cmd, const LocationConfig& section, co
   use->section = &section;
   use->whole_server = !cmd->path;
   use->location = cmd->path ? cmd->path : "all of the server";
-  use->prefix = prefix_of(cmd);
+  use->prefix = plain_path_of(cmd);
   named->uses.push_back(use);
   return use;
 }
@@ -182,12 +181,16 @@ bool finish_handlers(uint64_t within_ms, bool may_log) {
   return all;
 }
 
+const char* below_prefix(const char* path, std::string_view prefix) {
+  std::string_view whole = path;
+  bool is_below =
+      whole.starts_with(prefix) && (whole.size() == prefix.size() || whole[prefix.size()] == '/');
+  return is_below ? path + prefix.size() : path;
+}
+
 const char* path_below(request_rec* r, const LocationConfig& location) {
   if (!location.handler || !location.handler->prefix) return r->uri;
-  std::string_view prefix = *location.handler->prefix, path = r->uri;
-  bool is_below =
-      path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
-  return is_below ? r->uri + prefix.size() : r->uri;
+  return below_prefix(r->uri, *location.handler->prefix);
 }
 
 }  // namespace mws

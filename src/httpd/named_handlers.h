@@ -1,5 +1,9 @@
 // The handlers that the configuration names: noted while it is read, then loaded and configured.
 #pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+
 #include "src/handler/handler.h"
 #include "src/httpd/config.h"
 
@@ -19,6 +23,11 @@ bool load_named_handlers(apr_pool_t* ptemp, server_rec* main_server);
 // The handler of the request's location; nullptr where there is none.
 Handler* handler_for(request_rec* r, const LocationConfig& location);
 
+// The path of a <Location> in which a directive stands, without a slash at its end. Nothing in a
+// section of another kind, or where it is a pattern.
+std::optional<std::string> plain_path_of(const cmd_parms* cmd);
+// What a path has behind that prefix, "/room", or nothing; all of it where it is not below.
+const char* below_prefix(const char* path, std::string_view prefix);
 // What a request's path has behind that of the <Location> that names the handler, "/room"; all of
 // it where that is no plain path.
 const char* path_below(request_rec* r, const LocationConfig& location);

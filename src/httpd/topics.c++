@@ -86,7 +86,7 @@ bool read_bytes(const char* text, uint64_t lowest, uint64_t highest, uint64_t& i
 void make_topics(server_rec* s) {
   topics = nullptr;
   const ServerConfig& config = server_config();
-  if (!config.serves_websockets) return;
+  if (!config.has_topics()) return;
   apr_pool_t* for_ever = s->process->pool;
   SharedTopics::Sizes sizes = config.topics;
   // As many as in the table of children.

@@ -128,14 +128,6 @@ int refuse(request_rec* r, int status, const char* section, const char* reason) 
   return status;
 }
 
-// The default of a browser's request is to be from anywhere; the server has to look (§10.2).
-bool origin_may_connect(request_rec* r, const LocationConfig& location) {
-  OptionalText host = header(r, "Host");
-  std::optional<Origin> own;
-  if (host) own = origin_of_host(ap_http_scheme(r), *host);
-  return location.origin_policy().allows(header(r, "Origin"), own);
-}
-
 const char* accept_value(request_rec* r, const char* key) {
   // apr_sha1_base64 is meant for passwords and marks its result with their scheme.
   char hashed[64];
@@ -304,8 +296,15 @@ bool is_for_websocket(request_rec* r) {
 
 }  // namespace
 
+bool origin_may_connect(request_rec* r, const LocationConfig& location) {
+  OptionalText host = header(r, "Host");
+  std::optional<Origin> own;
+  if (host) own = origin_of_host(ap_http_scheme(r), *host);
+  return location.origin_policy().allows(header(r, "Origin"), own);
+}
+
 int ignore_files(request_rec* r) {
-  if (!is_for_websocket(r)) return DECLINED;
+  if (!is_for_websocket(r) && !location_config(r)->publish.publishes) return DECLINED;
   r->finfo.filetype = APR_UNKFILE;  // no other module knows what to do with it
   return OK;
 }

@@ -1,12 +1,12 @@
 // The opening handshake in httpd's request cycle.
 #pragma once
-#include "src/httpd/module.h"
+#include "src/httpd/config.h"
 
 namespace mws {
 
 // Hook for the type of what is served, before others: what the file system holds under the name of
-// a WebSocket does not count, so that the request is not redirected to a directory's index, to a
-// FallbackResource, or to a name much like it.
+// a WebSocket, or of a place to publish, does not count, so that the request is not redirected to a
+// directory's index, to a FallbackResource, or to a name much like it.
 int ignore_files(request_rec* r);
 
 // Handler hook, before others: takes the requests that ask for a WebSocket where one is served.
@@ -14,5 +14,9 @@ int upgrade(request_rec* r);
 
 // Handler hook, after the others: a plain request for a WebSocket where nothing else is there.
 int answer_plain_request(request_rec* r);
+
+// Whether pages of the request's origin may connect to this location. The default of a browser's
+// request is to be from anywhere; the server has to look (RFC 6455 §10.2).
+bool origin_may_connect(request_rec* r, const LocationConfig& location);
 
 }  // namespace mws

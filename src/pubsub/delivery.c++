@@ -4,9 +4,6 @@
 
 namespace mws {
 
-namespace {
-
-// As a JSON string. The text is UTF-8.
 void append_quoted(std::string& to, std::string_view text) {
   to += '"';
   for (char each : text) {
@@ -28,6 +25,8 @@ void append_quoted(std::string& to, std::string_view text) {
   }
   to += '"';
 }
+
+namespace {
 
 void append_base64(std::string& to, Bytes bytes) {
   static constexpr char kDigits[] =

@@ -30,6 +30,9 @@ class Delivery {
   mutable std::shared_ptr<const PreparedMessage> enveloped_;  // under lock_
 };
 
+// As a JSON string. The text is UTF-8.
+void append_quoted(std::string& to, std::string_view text);
+
 // The envelope, JSON (docs/topics.md): {"type":"message","topic":T,"id":N,"data":D}, where D is the
 // text, or for binary messages Base64 and "encoding":"base64" follows.
 std::string envelope(std::string_view topic, uint64_t id, Opcode type, Bytes payload);

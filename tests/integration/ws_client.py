@@ -36,7 +36,7 @@ def read_head(connection):
 def read_response(connection, method="GET"):
     status, headers = read_head(connection)
     body = b""
-    if method != "HEAD" and status != 101:
+    if method != "HEAD" and status not in (101, 204):
         length = int(headers.get("content-length", -1))
         while length < 0 or len(body) < length:
             data = connection.recv(65536 if length < 0 else length - len(body))  # the next answer may follow
