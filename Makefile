@@ -75,8 +75,8 @@ STD_FLAGS = -std=c++20 $(WARNINGS) -fPIC -fvisibility=hidden $(NO_GNU_UNIQUE) -p
 CORE_CPPFLAGS = -I. -Iinclude -D_GNU_SOURCE -DWEBSOCKET_HANDLER_PATH='"$(handlerdir)"' $(DEFLATE_CPPFLAGS) $(SIMDJSON_CPPFLAGS)
 TEST_CPPFLAGS = $(CORE_CPPFLAGS) $(JSON_CPPFLAGS) -DTEST_BUILD_DIR='"$(CURDIR)/build"' -DTEST_SOURCE_DIR='"$(CURDIR)"'
 # Handlers may hand over enums of any value, which the host checks: defined without -fstrict-enums.
-asan_flags = -O1 -g -fsanitize=address,undefined -fno-sanitize=enum -fno-sanitize-recover=all -fno-omit-frame-pointer
-tsan_flags = -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+asan_flags = -O1 -g1 -fsanitize=address,undefined -fno-sanitize=enum -fno-sanitize-recover=all -fno-omit-frame-pointer
+tsan_flags = -O1 -g1 -fsanitize=thread -fno-omit-frame-pointer
 # Only what is used gets linked.
 CORE_LIBS = -Wl,--as-needed $(SSL_LIBS) $(DEFLATE_LIBS) $(SIMDJSON_LIBS) $(LIBS)
 
@@ -115,10 +115,11 @@ build/obj/src/%.o: src/%.c++ build/config.mk
 	@mkdir -p $(@D)
 	$(call compile,$(CORE_CPPFLAGS) $(SSL_CPPFLAGS))
 
-# Tests themselves are not optimised: they are many and large, and compile in half of the time.
+# Tests themselves are not optimised, and know their lines but not their variables: they are many and
+# large, and compile in a third of the time.
 build/obj/tests/unit/%.o: tests/unit/%.c++ build/config.mk
 	@mkdir -p $(@D)
-	$(call compile,$(TEST_CPPFLAGS)) -O0
+	$(call compile,$(TEST_CPPFLAGS)) -O0 -g1
 
 build/obj/bench/%.o: bench/%.c++ build/config.mk
 	@mkdir -p $(@D)
