@@ -11,9 +11,8 @@
 // of JSON, and then a client may subscribe to any number of topics (docs/topics.md). Parameters:
 //
 //     publish off|on|TOPICS   who may publish: nobody, all, or all to these topics (default: off)
-//     subscribe off|on|TOPICS which topics may be subscribed to; clients of others may still
-//     publish
-//                             to them, if they may that, and get nothing (default: on)
+//     subscribe off|on|TOPICS which topics may be subscribed to (default: on); who may only
+//                             publish to a topic connects and gets nothing
 //     history N               new clients get so many of the last publications first (default: 0)
 //     gap ignore|close        close: a client that reads too slowly for the topic's history, and
 //                             does not speak topics.v1, is closed with 1013 (default: ignore)
@@ -50,8 +49,8 @@ bool closes_on_gap(std::string_view text) {
 
 struct Topics : websocket::Handler {
   explicit Topics(const websocket::Config& config)
-      : publish("publish", config.param("publish").value_or("off"), true),
-        subscribe("subscribe", config.param("subscribe").value_or("on"), true),
+      : publish("publish", config.param("publish").value_or("off")),
+        subscribe("subscribe", config.param("subscribe").value_or("on")),
         history(history_of(config.param("history").value_or("0"))),
         close_on_gap(closes_on_gap(config.param("gap").value_or("ignore"))) {}
 
@@ -107,8 +106,6 @@ struct Topics : websocket::Handler {
     if (auto* talk = connection.data<Talk>()) return talk->gap(connection, topic);
     if (close_on_gap) connection.close(1013, "too slow");
   }
-
-  void drained(websocket::Connection& connection) override { connection.resume(); }
 
  private:
   static int reject(websocket::Request& request, int status, std::string_view why) {

@@ -43,8 +43,6 @@ class Talk {
         case Envelope::Type::publish: publish(connection, parsed.envelope); break;
       }
     }
-    // Who does not read the answers is not read either, until drained.
-    if (connection.buffered_amount() > kMostBuffered) connection.pause();
   }
 
   void subscribed(websocket::Connection& connection, std::string_view topic, ws_result result,
@@ -68,7 +66,6 @@ class Talk {
   static constexpr const char* kBadRequest = "bad-request";
   static constexpr const char* kNoTopic = "the topic is not UTF-8 of 1 to 255 bytes";
   static constexpr unsigned kMostWrong = 100;
-  static constexpr size_t kMostBuffered = 1 << 20;
 
   static void say(websocket::Connection& connection, const Json& json) {
     connection.send_text(json.dump());

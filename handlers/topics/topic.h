@@ -38,16 +38,16 @@ inline bool is_topic(std::string_view name) {
 class Rules {
  public:
   // name: of the parameter, for what is thrown of a text that is wrong: std::invalid_argument.
-  Rules(const std::string& name, std::string_view text, bool may_be_off) {
+  Rules(const std::string& name, std::string_view text) {
     if (text == "on") all_ = true;
-    if (text == "on" || (may_be_off && text == "off")) return;
+    if (text == "on" || text == "off") return;
     for (size_t at = 0; (at = text.find_first_not_of(" \t", at)) != text.npos;) {
       size_t end = std::min(text.find_first_of(" \t", at), text.size());
       patterns_.emplace_back(text.substr(at, end - at));
-      check(name, patterns_.back(), may_be_off);
+      check(name, patterns_.back());
       at = end;
     }
-    if (patterns_.empty()) throw wrong(name, may_be_off, "it is empty");
+    if (patterns_.empty()) throw wrong(name, "it is empty");
   }
 
   bool allow(std::string_view topic, std::optional<std::string_view> user) const {
@@ -59,20 +59,18 @@ class Rules {
  private:
   static constexpr std::string_view kUser = "{user}";
 
-  static std::invalid_argument wrong(const std::string& name, bool may_be_off,
-                                     const std::string& why) {
-    return std::invalid_argument(name + " is on, " + (may_be_off ? "off, " : "") +
-                                 "or topics separated by blanks, such as \"news chat/* "
-                                 "users/{user}\": " +
-                                 why);
+  static std::invalid_argument wrong(const std::string& name, const std::string& why) {
+    return std::invalid_argument(
+        name +
+        " is on, off, or topics separated by blanks, such as \"news chat/* users/{user}\": " + why);
   }
-  static void check(const std::string& name, std::string_view pattern, bool may_be_off) {
+  static void check(const std::string& name, std::string_view pattern) {
     if (pattern == "on" || pattern == "off")
-      throw wrong(name, may_be_off, "\"" + std::string(pattern) + "\" is no topic here");
-    if (!is_topic(pattern)) throw wrong(name, may_be_off, "a topic is UTF-8 of at most 255 bytes");
+      throw wrong(name, "\"" + std::string(pattern) + "\" is no topic here");
+    if (!is_topic(pattern)) throw wrong(name, "a topic is UTF-8 of at most 255 bytes");
     for (size_t at = 0; (at = pattern.find('{', at)) != pattern.npos; at++)
       if (pattern.substr(at, kUser.size()) != kUser)
-        throw wrong(name, may_be_off, "behind { comes user} in \"" + std::string(pattern) + "\"");
+        throw wrong(name, "behind { comes user} in \"" + std::string(pattern) + "\"");
   }
 
   // A piece of a pattern, between two *, for this user; nothing without one that it needs.

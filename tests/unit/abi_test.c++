@@ -1,5 +1,5 @@
-// ABI 1 in numbers, on platforms where int has 32 bits, long and pointers 64 (LP64). Later ABIs may
-// add to the ends of the tables and to the enums; nothing that is here ever changes.
+// ABIs 1 and 2 in numbers, on platforms where int has 32 bits, long and pointers 64 (LP64). Later
+// ABIs may add to the ends of the tables and to the enums; nothing that is here ever changes.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -51,7 +51,13 @@ AT(ws_host, handle_is_open, 272, 8);
 AT(ws_host, buffer, 280, 8);
 AT(ws_host, buffer_retain, 288, 8);
 AT(ws_host, buffer_release, 296, 8);
-static_assert(sizeof(ws_host) >= 304);
+// ABI 2:
+AT(ws_host, subscribe, 304, 8);
+AT(ws_host, unsubscribe, 312, 8);
+AT(ws_host, handle_subscribe, 320, 8);
+AT(ws_host, handle_unsubscribe, 328, 8);
+AT(ws_host, publish, 336, 8);
+static_assert(sizeof(ws_host) >= 344);
 
 AT(ws_handler, size, 0, 4);
 AT(ws_handler, abi, 4, 4);
@@ -68,7 +74,31 @@ AT(ws_handler, drained, 80, 8);
 AT(ws_handler, ping, 88, 8);
 AT(ws_handler, pong, 96, 8);
 AT(ws_handler, timer, 104, 8);
-static_assert(sizeof(ws_handler) >= 112);
+// ABI 2:
+AT(ws_handler, subscribed, 112, 8);
+AT(ws_handler, gap, 120, 8);
+static_assert(sizeof(ws_handler) >= 128);
+
+AT(ws_subscription, size, 0, 4);
+AT(ws_subscription, flags, 4, 4);
+AT(ws_subscription, since, 8, 8);
+AT(ws_subscription, last, 16, 8);
+static_assert(sizeof(ws_subscription) >= 24);
+AT(ws_published, size, 0, 4);
+AT(ws_published, result, 4, 4);
+AT(ws_published, id, 8, 8);
+AT(ws_published, subscribers, 16, 8);
+static_assert(sizeof(ws_published) >= 24);
+AT(ws_publishing, size, 0, 4);
+AT(ws_publishing, flags, 4, 4);
+AT(ws_publishing, done, 8, 8);
+AT(ws_publishing, context, 16, 8);
+static_assert(sizeof(ws_publishing) >= 24);
+static_assert(WS_LOCAL_ONLY == 3);
+static_assert(WS_LIMIT == -5);
+static_assert(WS_ENVELOPED == 1);
+static_assert(WS_TRANSIENT == 2);
+static_assert(WS_MAX_TOPIC == 255);
 
 AT(ws_handle, id, 0, 8);
 static_assert(sizeof(ws_handle) == 8);
@@ -121,7 +151,10 @@ static_assert(WS_TIMERS >= 8);
 #undef AT
 #endif
 
+#include "src/handler/topics.h"
+#include "src/pubsub/local_bus.h"
 #include "tests/unit/handler_support.h"
+#include "tests/unit/topics_support.h"
 
 namespace mws {
 namespace {
@@ -129,16 +162,21 @@ namespace {
 using namespace test;
 
 // A handler that was compiled against the header of ABI 1, with the server of today.
+std::unique_ptr<Handler> load_of_abi(const std::string& abi, const char* symbol, Params params,
+                                     LogSink& log) {
+  auto library = Library::load(TEST_BUILD_DIR "/tests/abi/" + abi + "/handler.so", symbol, log);
+  if (!library) {
+    ADD_FAILURE() << library.reason();
+    return nullptr;
+  }
+  auto handler = Handler::configure(*library, {.params = std::move(params)});
+  return handler ? std::move(*handler) : nullptr;
+}
+
 struct AbiTest : testing::TestWithParam<const char*> {
   Lines log;
   std::unique_ptr<Handler> load(Params params) {
-    auto library = Library::load(TEST_BUILD_DIR "/tests/abi/1/handler.so", GetParam(), log);
-    if (!library) {
-      ADD_FAILURE() << library.reason();
-      return nullptr;
-    }
-    auto handler = Handler::configure(*library, {.params = std::move(params)});
-    return handler ? std::move(*handler) : nullptr;
+    return load_of_abi("1", GetParam(), std::move(params), log);
   }
 };
 INSTANTIATE_TEST_SUITE_P(One, AbiTest, testing::Values("websocket_handler", "blocking"));
@@ -184,6 +222,47 @@ TEST_P(AbiTest, AHandlerOfItWorksInAllItDoes) {
   handler.reset();
   EXPECT_EQ(log.count("info: welcome"), 1);
   EXPECT_EQ(log.count("debug: released"), 1);
+}
+
+// The same of ABI 2, for which there is a hub.
+TEST(Abi2Test, AHandlerOfItWorksInAllItDoes) {
+  Lines log;
+  auto handler = load_of_abi("2", kDefaultSymbol, {}, log);
+  ASSERT_TRUE(handler);
+  TopicMemory memory({.ring_bytes = 65536, .history_bytes = 65536, .topics = 16, .seats = 2});
+  auto topics = memory.topics();
+  LocalBus bus(*topics);
+  Client client;
+  behave(client);
+  {
+    Loop loop(4096);
+    Hub hub(bus, [&]() -> Loop& { return loop; });
+    set_process_hub(&hub);
+    loop.any_thread_adopt(
+        std::make_unique<Connection>(client.transport(), *handler, SessionSettings{},
+                                     handler->attach(Request())),
+        {});
+    bool sent = false, ended = false;
+    run(loop, [&](int) {
+      if (!sent && client.has("text subscribed one 0") && client.has("text subscribed two 0"))
+        sent = true, client.sends(text("live"));
+      if (!ended && client.has("text live")) ended = true, client.sends(close_frame(1000));
+    });
+    set_process_hub(nullptr);
+  }
+  topics->leave(getpid());
+  for (const char* frame : {"text done ok 0", "text kept", "text subscribed one 0", "text live",
+                            "text subscribed two 0"})
+    EXPECT_TRUE(client.has(frame)) << frame;
+  EXPECT_FALSE(client.has("text passing")) << "it was not kept";
+  Events frames = client.frames();
+  EXPECT_EQ(std::count_if(frames.begin(), frames.end(),
+                          [](const std::string& frame) {
+                            return frame.find(R"("topic":"two")") != frame.npos &&
+                                   frame.ends_with(R"("data":"second"})");
+                          }),
+            1);
+  EXPECT_TRUE(log.all.empty());
 }
 
 }  // namespace

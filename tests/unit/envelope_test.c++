@@ -121,7 +121,7 @@ TEST(TopicsRules, TheirUtf8IsThatOfTheServer) {
 TEST(TopicsRules, AllowWhatAPatternSays) {
   auto allows = [](std::string_view rule, std::string_view topic,
                    std::optional<std::string_view> user = std::nullopt) {
-    return topics::Rules("publish", rule, true).allow(topic, user);
+    return topics::Rules("publish", rule).allow(topic, user);
   };
   EXPECT_TRUE(allows("on", "anything"));
   EXPECT_FALSE(allows("off", "off"));

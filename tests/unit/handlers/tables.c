@@ -47,7 +47,7 @@ static void close(void* state, ws_connection* connection, uint16_t code, const c
 #define TABLE(SIZE, ABI)                                                                        \
   {                                                                                             \
     SIZE, ABI, 0, NULL, configure, shutdown, handshake, open, message, close, NULL, NULL, NULL, \
-        NULL, NULL                                                                              \
+        NULL, NULL, NULL, NULL                                                                  \
   }
 
 #define ENTRY(NAME)                                       \

@@ -59,6 +59,8 @@ const ws_handler table = {
     nullptr,
     nullptr,
     nullptr,
+    nullptr,
+    nullptr,
 };
 
 }  // namespace
