@@ -184,6 +184,35 @@ def test_compression_needs_on_or_off_first():
     assert refused("WebSocketCompression off level=3") == (1, what)
 
 
+@pytest.mark.parametrize("value", ["size=1", "size=65535", "size=2G", "size=16m", "size=16 M", "size=", "size", "16M", "count=1", "=", " "])
+def test_the_bus_takes_nothing_but_its_size(value):
+    assert refused(f'WebSocketBus local "{value}"') == (1, f'WebSocketBus: "{value}" is not size=BYTES from 64K to 1G, such as size=16M')
+
+
+@pytest.mark.parametrize("value", ["count=-1", "count=1000001", "count=", "count", "bytes=2G", "bytes=1.5M", "age=-1", "age=367d", "age=never", "memory=63K",
+                                   "memory=65G", "size=1M", "=", " "])
+def test_the_history_of_topics_takes_nothing_but_its_options(value):
+    assert refused(f'WebSocketTopicHistory count=5 "{value}"') == (
+        1, f'WebSocketTopicHistory: "{value}" is none of count=NUMBER, bytes=BYTES, age=TIME, memory=BYTES, such as count=100 bytes=1M age=10min memory=32M')
+
+
+def test_the_history_of_topics_needs_an_option():
+    assert refused("WebSocketTopicHistory") == (1, "WebSocketTopicHistory needs count=, bytes=, age= or memory=")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "5M", "x", "1.5", "99999999999999999999", " "])
+def test_max_topics_takes_nothing_but_numbers(value):
+    assert refused(f'WebSocketMaxTopics "{value}"') == (1, f'WebSocketMaxTopics: "{value}" is not a number from 1 to 4M')
+    if value != "5M":
+        assert refused(f'WebSocketMaxTopics 5 "{value}"') == (1, f'WebSocketMaxTopics: "{value}" is not a number of subscriptions above 0')
+
+
+@pytest.mark.parametrize("value", ["-1", "1000001", "x", "1.5", "99999999999999999999", " "])
+def test_max_subscriptions_takes_nothing_but_a_number(value):
+    assert refused(in_location("WebSocketHandler echo", f'WebSocketMaxSubscriptions "{value}"')) == (
+        2 + 1, f'WebSocketMaxSubscriptions: "{value}" is not a number from 0 to 1000000')
+
+
 @pytest.mark.parametrize("value", ["all", "None", "*", "*.", "http://", "a.example/", "a.example:0", "a.example:65536", "a.example:x", "a b.example", "://a", "ht tp://a", "*.*.example", "a.*.example"])
 def test_origin_takes_nothing_but_its_forms(value):
     assert refused(f'WebSocketOrigin any "{value}"') == (1, f'WebSocketOrigin: "{value}" is none of same, any, null, HOST, HOST:PORT, SCHEME://HOST[:PORT]; '
@@ -213,7 +242,7 @@ def test_a_wrong_number_of_arguments_is_refused(line, what):
 # --- places ---
 
 FOR_THE_WHOLE_SERVER = ["WebSocketThreads 2", "WebSocketMaxConnections 9", "WebSocketMaxResident 1", "WebSocketDrainTimeout 5",
-                        "WebSocketDrainCode 1012"]
+                        "WebSocketDrainCode 1012", "WebSocketBus local", "WebSocketTopicHistory count=5", "WebSocketMaxTopics 9"]
 
 
 @pytest.mark.parametrize("line", FOR_THE_WHOLE_SERVER)
@@ -233,6 +262,7 @@ def test_a_param_in_a_section_without_handler_is_refused():
     assert refused("<VirtualHost *:1>\n" + in_location("WebSocketParam colour red") + "\n</VirtualHost>") == (3, what)
     assert refused(in_location("WebSocketHandlerPath /tmp")) == (2, what.replace("WebSocketParam", "WebSocketHandlerPath"))
     assert refused(in_location("WebSocketWorkers 2")) == (2, what.replace("WebSocketParam", "WebSocketWorkers"))
+    assert refused(in_location("WebSocketMaxSubscriptions 2")) == (2, what.replace("WebSocketParam", "WebSocketMaxSubscriptions"))
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,8 @@ def folder():
 @pytest.fixture(scope="module")
 def server(folder):
     config = "".join([
+        location("/everybody", "Publish to everybody"),
+        location("/news", "Publish from a background thread"),
         location("/room", "Send to all"),
         location("/members", "Refuse, or let in by a cookie", "WebSocketParam secret swordfish"),
         location("/greeter", "State of a connection"),
@@ -166,6 +168,25 @@ def test_the_slow_client_of_the_tutorial_connects(ticker, tmp_path):
 
 
 # --- The recipes ---
+
+def test_what_is_published_everybody_hears(server):
+    members = []
+    for number in range(3):
+        members.append(server.websocket("/everybody"))
+        assert [members[-1].read_frame()[1] for _ in range(number)] == [f"hello {i}".encode() for i in range(number)]
+        members[-1].send_text(f"hello {number}")
+        assert [each.read_frame() for each in members] == [(TEXT, f"hello {number}".encode())] * len(members)
+    for each in members:
+        each.close()
+
+
+def test_a_thread_publishes_while_there_are_clients(server):
+    for _ in range(3):
+        with server.websocket("/news") as one, server.websocket("/news") as other:
+            for client in [one, other]:
+                first, second = (int(client.read_frame()[1].removeprefix(b"reading ")) for _ in range(2))
+                assert second == first + 1
+
 
 def test_what_one_says_all_hear(server):
     members = []

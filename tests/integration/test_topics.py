@@ -2,12 +2,15 @@
 
 import base64
 import itertools
+import json
 import re
+import signal
 
 import pytest
 
-from harness import BINARY, ECHO, TEXT, UPGRADE, Server, frame, password_file
-from topics_support import messages, talking
+from harness import BINARY, CLOSE, ECHO, TEXT, UPGRADE, Server, close_payload, eventually, frame, password_file
+from hostile import serving, unharmed
+from topics_support import OFFER, messages, talking
 
 CONFIG = """
 <Location /chat>
@@ -370,9 +373,95 @@ def test_what_is_too_big_to_be_published_is_told(topic):
             assert client.read_close() == (1009, "too big to be published")
 
 
+def kept(talk, topic):
+    talk.say(type="subscribe", topic=topic, last=1000)
+    data = messages(talk.hear_until(type="subscribed"))
+    talk.ask(type="unsubscribe", topic=topic)
+    return data
+
+
+@pytest.mark.parametrize("directive, expected", [
+    ("", range(20, 120)), ("WebSocketTopicHistory count=7", range(113, 120)), ("WebSocketTopicHistory count=0", []),
+    ("WebSocketTopicHistory bytes=16", range(116, 120)), ("WebSocketTopicHistory bytes=3", []),
+    ("WebSocketTopicHistory count=1000 memory=64K", None),
+])
+def test_so_much_of_a_topic_is_kept(topic, directive, expected):
+    with Server(directive + CONFIG) as server, talking(server, "/chat") as talk:
+        for number in range(120):
+            talk.publish(topic, f"{number:04}")
+        if expected is not None:
+            assert kept(talk, topic) == [f"{number:04}" for number in expected]
+        else:
+            for number in range(120):
+                talk.publish(topic, "x" * 1000)
+            assert 10 < len(kept(talk, topic)) < 66
+
+
+def test_what_is_too_old_is_kept_no_more(topic):
+    with Server("WebSocketTopicHistory age=200ms" + CONFIG) as server, talking(server, "/chat") as talk:
+        talk.publish(topic, "old")
+        eventually(lambda: not kept(talk, topic), "it stays for ever")
+        talk.publish(topic, "new")
+        assert kept(talk, topic) in (["new"], [])  # where the machine stood still
+
+
+def test_the_history_outlives_a_graceful_restart_and_sizes_stay_as_they_were(topic):
+    with Server(CONFIG) as server:
+        server.expect(r"WebSocketBus size=, WebSocketTopicHistory memory= and WebSocketMaxTopics stay as they were at the server's start: stop it and start it")
+        old = server.children()
+        with talking(server, "/chat") as talk:
+            talk.publish(topic, "before")
+            server.replace_config("WebSocketMaxTopics 99" + CONFIG)
+            server.process.send_signal(signal.SIGUSR1)
+            server.await_new_children(old)
+            with talking(server, "/chat") as newcomer:
+                assert kept(newcomer, topic) == ["before"]
+        server.await_gone(old)
+        assert "stay as they were" in server.error_log()
+
+
+@pytest.mark.parametrize("way", ["bare", "closed", "told"])
+def test_a_client_that_does_not_read_misses_some(topic, way):
+    """It goes on behind the gap; unless the location closes such clients, or it is told of it."""
+    config = CONFIG.replace("WebSocketParam history 3", "WebSocketParam gap close") if way == "closed" else CONFIG
+    with Server(config) as server, server.websocket(f"/chat/{topic}", *([OFFER] if way == "told" else [])) as slow, talking(server, "/chat") as publisher:
+        # Subscribed it is when its own comes back.
+        slow.send_text("!" if way != "told" else json.dumps({"type": "publish", "topic": topic, "data": "!"}))
+        while b"!" not in slow.read_frame()[1]:
+            pass
+        for number in range(300):
+            publisher.publish(topic, f"{number:04}" + "x" * 60_000)
+        publisher.publish(topic, "the end")
+        texts, gaps, opcode = [], 0, TEXT
+        while opcode == TEXT and texts[-1:] != ["the end"]:
+            opcode, payload = slow.read_frame()
+            if opcode == CLOSE:
+                break
+            text = payload.decode()
+            if way == "told":
+                envelope = json.loads(text)
+                gaps += envelope["type"] == "gap"
+                text = envelope.get("data", "")
+            texts.append(text)
+        assert len(texts) < 250
+        if way == "closed":
+            assert payload == close_payload(1013, "too slow")
+        else:
+            assert texts[-1] == "the end" and gaps == (way == "told")
+
+
+def test_answers_that_nobody_reads_take_no_memory():
+    with serving("LogLevel warn\n" + ECHO + CONFIG) as server, unharmed(server), talking(server, "/chat") as talk:
+        talk.client.start_sending(frame(TEXT, '{"type":"unsubscribe","topic":"%s"}' % ("x" * 200)) * 200_000)
+        talk.client.send_until_blocked()
+        assert talk.client.unsent, "it read all"
+        talk.client.stop_sending()
+        talk.client.reset()
+
+
 @pytest.mark.parametrize("parameter, complaint", [
     ('publish ""', "WebSocketParam"), ('publish " "', "publish is on, off, or topics separated by blanks.*: it is empty"),
-    ('publish "a on"', 'publish is .*: "on" is no topic here'), ("subscribe off", 'subscribe is on, or topics .*: "off" is no topic here'),
+    ('publish "a on"', 'publish is .*: "on" is no topic here'), ("subscribe 'a off'", 'subscribe is on, off, or topics .*: "off" is no topic here'),
     ('publish "a/{group}"', r'publish is .*: behind \{ comes user\} in "a/\{group\}"'),
     ("subscribe " + "x" * 256, "subscribe is .*: a topic is UTF-8 of at most 255 bytes"),
     ("history -1", "history is a number of publications from 0 to 1000000, not \"-1\""), ("history 1000001", "history is a number"),
