@@ -72,13 +72,13 @@ WARNINGS := -Wall -Wextra -Wshadow
 DEPENDENCIES = -MMD -MP
 SHARED = -shared -Wl,-z,now -pthread
 STD_FLAGS = -std=c++20 $(WARNINGS) -fPIC -fvisibility=hidden $(NO_GNU_UNIQUE) -pthread
-CORE_CPPFLAGS = -I. -Iinclude -D_GNU_SOURCE -DWEBSOCKET_HANDLER_PATH='"$(handlerdir)"' $(DEFLATE_CPPFLAGS) $(SIMDJSON_CPPFLAGS)
+CORE_CPPFLAGS = -I. -Iinclude -D_GNU_SOURCE -DWEBSOCKET_HANDLER_PATH='"$(handlerdir)"' $(DEFLATE_CPPFLAGS) $(SIMDJSON_CPPFLAGS) $(HIREDIS_CPPFLAGS)
 TEST_CPPFLAGS = $(CORE_CPPFLAGS) $(JSON_CPPFLAGS) -DTEST_BUILD_DIR='"$(CURDIR)/build"' -DTEST_SOURCE_DIR='"$(CURDIR)"'
 # Handlers may hand over enums of any value, which the host checks: defined without -fstrict-enums.
 asan_flags = -O1 -g1 -fsanitize=address,undefined -fno-sanitize=enum -fno-sanitize-recover=all -fno-omit-frame-pointer
 tsan_flags = -O1 -g1 -fsanitize=thread -fno-omit-frame-pointer
 # Only what is used gets linked.
-CORE_LIBS = -Wl,--as-needed $(SSL_LIBS) $(DEFLATE_LIBS) $(SIMDJSON_LIBS) $(LIBS)
+CORE_LIBS = -Wl,--as-needed $(SSL_LIBS) $(DEFLATE_LIBS) $(SIMDJSON_LIBS) $(HIREDIS_LIBS) $(LIBS)
 
 # One short line for each step; V=1 shows the commands.
 quiet = $(if $(V),,@echo '  $(1)  $@'; )
@@ -220,7 +220,7 @@ build/conf/mod_websocket-standalone: standalone build/config.mk
 
 # Fuzz targets, by clang, which brings libFuzzer; the layers that see no system.
 FUZZ_CXX ?= clang++
-FUZZ_OBJECTS := $(call objects,build/fuzz/obj,$(foreach layer,base protocol,$(wildcard src/$(layer)/*.c++)))
+FUZZ_OBJECTS := $(call objects,build/fuzz/obj,$(foreach layer,base protocol,$(wildcard src/$(layer)/*.c++)) src/pubsub/redis_record.c++)
 fuzz_flags = -std=c++20 $(WARNINGS) -I. -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
 build/fuzz.list: LIST = $(FUZZ_OBJECTS)

@@ -1,6 +1,7 @@
 // The directives, and what they set for a location and for the whole server.
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 
 #include "src/httpd/module.h"
@@ -8,6 +9,7 @@
 #include "src/protocol/close_code.h"
 #include "src/protocol/deflate_offer.h"
 #include "src/protocol/origin.h"
+#include "src/pubsub/redis_url.h"
 #include "src/pubsub/shared_topics.h"
 
 namespace mws {
@@ -15,6 +17,13 @@ namespace mws {
 constexpr apr_off_t kDefaultMaxMessage = 1 << 20;  // bytes
 
 struct HandlerUse;
+
+// WebSocketBus redis://...
+struct RedisConfig {
+  RedisAddress address;
+  size_t outbox_count = 10'000;  // publications
+  size_t outbox_bytes = 16 << 20;
+};
 
 // Of one section, or merged for a request. What is not set is inherited from the enclosing scope.
 struct LocationConfig {
@@ -57,6 +66,7 @@ struct ServerConfig {
   bool publishes = false;                 // there is a SetHandler websocket-publish
   SharedTopics::Sizes topics;             // WebSocketBus, WebSocketTopicHistory, WebSocketMaxTopics
   HistoryLimits topic_history;            // WebSocketTopicHistory
+  std::optional<RedisConfig> redis;       // WebSocketBus; none: local
   uint64_t max_subscriptions = 1'000'000;  // WebSocketMaxTopics: of all connections
 
   bool has_topics() const { return serves_websockets || publishes; }

@@ -19,8 +19,10 @@
 #include "src/handler/topics.h"
 #include "src/httpd/capacity.h"
 #include "src/httpd/config.h"
+#include "src/httpd/log.h"
 #include "src/httpd/named_handlers.h"
 #include "src/pubsub/local_bus.h"
+#include "src/pubsub/redis_bus.h"
 
 namespace mws {
 
@@ -81,6 +83,88 @@ bool read_bytes(const char* text, uint64_t lowest, uint64_t highest, uint64_t& i
   return true;
 }
 
+Bus* make_bus([[maybe_unused]] const std::function<Loop&()>& bus_loop) {
+#ifdef WEBSOCKET_HIREDIS
+  if (const auto& redis = server_config().redis)
+    return new RedisBus(*topics, {redis->address, redis->outbox_count, redis->outbox_bytes},
+                        bus_loop, server_log());
+#endif
+  return new LocalBus(*topics);
+}
+
+// The first line of a file that holds nothing else.
+const char* read_password(cmd_parms* cmd, const char* named, std::string& into) {
+  const char* path = ap_server_root_relative(cmd->pool, named);
+  apr_file_t* file = nullptr;
+  constexpr apr_int32_t kFlags = APR_READ;
+  if (!path || apr_file_open(&file, path, kFlags, APR_OS_DEFAULT, cmd->pool))
+    return apr_psprintf(cmd->pool, "WebSocketBus password-file=%s cannot be read", named);
+  char text[4096];
+  apr_size_t size = sizeof text;
+  if (apr_file_read_full(file, text, sizeof text, &size) == APR_SUCCESS) size = 0;  // too long
+  apr_file_close(file);
+  std::string_view line(text, size);
+  line = line.substr(0, std::min(line.find_first_of("\r\n"), line.size()));
+  into = line;
+  memset(text, 0, sizeof text);
+  if (into.empty())
+    return apr_psprintf(cmd->pool,
+                        "WebSocketBus password-file=%s does not begin with a line with a password",
+                        named);
+  return nullptr;
+}
+
+// outbox=10000 or outbox=16M.
+bool read_outbox(std::string_view text, RedisConfig& into) {
+  auto number = bytes_from(text);
+  bool is_count = text.find_first_not_of("0123456789") == text.npos;
+  if (!number || *number > (is_count ? uint64_t(10'000'000) : uint64_t(4) << 30)) return false;
+  (is_count ? into.outbox_count : into.outbox_bytes) = *number;
+  return true;
+}
+
+// Nothing of the address goes into a complaint: it may be the password.
+const char* use_redis(cmd_parms* cmd, [[maybe_unused]] const char* url) {
+#ifdef WEBSOCKET_HIREDIS
+  auto address = parse_redis_url(url);
+  if (!address)
+    return apr_pstrcat(cmd->pool,
+                       "WebSocketBus: the address of Redis is wrong: ", address.reason().c_str(),
+                       nullptr);
+  ServerConfig& config = changed_server_config();
+  config.redis.emplace().address = *address;
+  config.serves_websockets = true;
+  return nullptr;
+#else
+  return apr_pstrcat(cmd->pool, cmd->cmd->name,
+                     " redis: this module was built without hiredis; install its headers "
+                     "(Debian: libhiredis-dev), run ./configure and build it again, or use local",
+                     nullptr);
+#endif
+}
+
+const char* set_bus_option(cmd_parms* cmd, const char* option) {
+  ServerConfig& config = changed_server_config();
+  uint64_t bytes = 0;
+  if (const char* size = value_of(option, "size");
+      size && read_bytes(size, 64 << 10, 1 << 30, bytes)) {
+    config.topics.ring_bytes = bytes;
+    return nullptr;
+  }
+  if (const char* outbox = value_of(option, "outbox");
+      outbox && config.redis && read_outbox(outbox, *config.redis))
+    return nullptr;
+  if (const char* file = value_of(option, "password-file"); file && config.redis)
+    return read_password(cmd, file, config.redis->address.password);
+  // It may be the rest of a password with a blank.
+  if (config.redis)
+    return "WebSocketBus redis: behind the address there may be size=BYTES from 64K to 1G, "
+           "outbox=NUMBER, outbox=BYTES and password-file=PATH, such as size=16M outbox=10000; a "
+           "blank in the address is written as %20";
+  return apr_psprintf(
+      cmd->pool, "WebSocketBus: \"%s\" is not size=BYTES from 64K to 1G, such as size=16M", option);
+}
+
 }  // namespace
 
 void make_topics(server_rec* s) {
@@ -116,11 +200,12 @@ void make_topics(server_rec* s) {
 
 void start_topics(Engine& engine) {
   if (!topics) return;
-  bus = new LocalBus(*topics);
-  set_process_hub(new Hub(*bus, [&engine]() -> Loop& {
+  auto bus_loop = [&engine]() -> Loop& {
     engine.start();
     return engine.first_loop();
-  }));
+  };
+  bus = make_bus(bus_loop);
+  set_process_hub(new Hub(*bus, bus_loop));
 }
 
 void finish_topics(uint64_t within_ms) {
@@ -133,18 +218,13 @@ void leave_topics(pid_t child) {
 
 const char* set_bus(cmd_parms* cmd, void*, int argc, char* const argv[]) {
   if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
-  if (!argc || strcasecmp(argv[0], "local")) return "WebSocketBus needs local";
-  ServerConfig& config = changed_server_config();
-  for (int i = 1; i < argc; i++) {
-    const char* size = value_of(argv[i], "size");
-    uint64_t bytes = 0;
-    if (!size || !read_bytes(size, 64 << 10, 1 << 30, bytes))
-      return apr_psprintf(cmd->pool,
-                          "WebSocketBus: \"%s\" is not size=BYTES from 64K to 1G, such as size=16M",
-                          argv[i]);
-    config.topics.ring_bytes = bytes;
-  }
-  return nullptr;
+  bool is_local = argc && !strcasecmp(argv[0], "local");
+  if (!is_local && !(argc && is_redis_url(argv[0])))
+    return "WebSocketBus needs local, redis://host or redis+unix:/path";
+  changed_server_config().redis.reset();
+  const char* wrong = is_local ? nullptr : use_redis(cmd, argv[0]);
+  for (int i = 1; i < argc && !wrong; i++) wrong = set_bus_option(cmd, argv[i]);
+  return wrong;
 }
 
 const char* set_topic_history(cmd_parms* cmd, void*, int argc, char* const argv[]) {

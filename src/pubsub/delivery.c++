@@ -63,6 +63,7 @@ std::string envelope(std::string_view topic, uint64_t id, Opcode type, Bytes pay
 Delivery::Delivery(const Publication& publication)
     : topic(publication.topic),
       id(publication.id),
+      provisional_id(publication.provisional_id),
       bare_(std::make_shared<PreparedMessage>(publication.type, publication.payload,
                                               publication.may_compress)) {}
 

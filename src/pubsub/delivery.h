@@ -19,7 +19,8 @@ class Delivery {
   explicit Delivery(const Publication& publication);
 
   const std::string topic;
-  const uint64_t id;
+  const uint64_t id, provisional_id;  // see Publication
+  bool is_provisional() const { return provisional_id && provisional_id == id; }
   size_t bytes() const { return bare_->payload().size(); }
   // Throws std::bad_alloc.
   std::shared_ptr<const PreparedMessage> message(Form form) const;

@@ -22,17 +22,23 @@ struct Hub::Subscription {
         first(from.since ? 0 : from.last),
         since(from.since) {}
 
+  void note_sent(const Delivery& sent) {
+    uint64_t& position = sent.is_provisional() ? provisional_since : since;
+    position = std::max(position, sent.id);
+  }
+
   Subscriber& subscriber;
   LoopTopic& topic;
   size_t place = 0;  // in the topic's list
   const Form form;
   State state = fetching;
-  bool told = false;       // on_subscribed was called
-  bool missed = false;     // something passed by while it was not live
-  uint32_t first;          // how many of the history, at the beginning
-  uint64_t since;          // what was sent last, or what was asked for: there it goes on
-  uint64_t live_from = 0;  // what came out of the history had ids up to this
-  uint64_t fetch = 0;      // the number of the last one
+  bool told = false;               // on_subscribed was called
+  bool missed = false;             // something passed by while it was not live
+  uint32_t first;                  // how many of the history, at the beginning
+  uint64_t since;                  // what was sent last, or what was asked for: there it goes on
+  uint64_t live_from = 0;          // what came out of the history had ids up to this
+  uint64_t provisional_since = 0;  // and of those with provisional ids, which go by these
+  uint64_t fetch = 0;              // the number of the last one
   std::vector<std::shared_ptr<const Delivery>> held;
   size_t held_bytes = 0;
 };
@@ -340,7 +346,8 @@ void Subscriber::fetch(Subscription& subscription) {
   uint64_t number = subscription.fetch = ++index_->last_fetch;
   index_->fetches.emplace(number, &subscription);
   constexpr size_t kAtOnce = 256 * 1024;  // bytes
-  FetchQuery query{subscription.topic.name, subscription.since, subscription.first, kAtOnce};
+  FetchQuery query{subscription.topic.name, subscription.since, subscription.first, kAtOnce,
+                   subscription.provisional_since};
   auto answer = [&hub = hub_, number, there = std::weak_ptr(index_)](Fetched fetched) {
     hub.post(there, [number, fetched = std::move(fetched)](Hub::LoopIndex& index) {
       auto asked = index.fetches.find(number);
@@ -367,14 +374,19 @@ void Subscriber::take_fetched(Subscription& subscription, const Fetched& fetched
   }
   SendResult result = SendResult::sent;
   for (const Fetched::Entry& entry : fetched.entries) {
+    if (entry.provisional_id && entry.provisional_id <= subscription.provisional_since) {
+      if (entry.id != entry.provisional_id) subscription.since = entry.id;
+      continue;
+    }
     Delivery delivery({.topic = name,
                        .type = entry.type,
                        .may_compress = entry.may_compress,
                        .payload = entry.payload,
                        .origin = {},
-                       .id = entry.id});
+                       .id = entry.id,
+                       .provisional_id = entry.provisional_id});
     result = connection_.send(delivery.message(subscription.form));
-    subscription.since = entry.id;
+    subscription.note_sent(delivery);
   }
   subscription.first = 0;
   if (fetched.more) {
@@ -383,6 +395,8 @@ void Subscriber::take_fetched(Subscription& subscription, const Fetched& fetched
     // From 1 on there is a last one, from which to go on.
     subscription.since = std::max({subscription.since, fetched.last_id, uint64_t(1)});
     subscription.live_from = std::max(subscription.live_from, fetched.last_id);
+    subscription.provisional_since =
+        std::max(subscription.provisional_since, fetched.last_provisional_id);
   }
   subscription.state = result == SendResult::high_water ? Subscription::behind : Subscription::live;
   if (!fetched.more) {
@@ -397,7 +411,9 @@ void Subscriber::take_fetched(Subscription& subscription, const Fetched& fetched
 
 void Subscriber::deliver(Subscription& subscription,
                          const std::shared_ptr<const Delivery>& delivery) {
-  if (delivery->id <= subscription.live_from) return;
+  if (delivery->provisional_id && delivery->provisional_id <= subscription.provisional_since)
+    return;
+  if (!delivery->is_provisional() && delivery->id <= subscription.live_from) return;
   if (subscription.state == Subscription::behind) {
     subscription.missed = true;
   } else if (subscription.state == Subscription::fetching) {
@@ -410,7 +426,7 @@ void Subscriber::deliver(Subscription& subscription,
     }
   } else {
     SendResult result = connection_.send(delivery->message(subscription.form));
-    subscription.since = std::max(subscription.since, delivery->id);
+    subscription.note_sent(*delivery);
     if (result == SendResult::high_water) subscription.state = Subscription::behind;
   }
 }

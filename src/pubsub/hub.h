@@ -22,19 +22,12 @@
 
 #include "src/engine/loop.h"
 #include "src/pubsub/bus.h"
+#include "src/pubsub/by_topic.h"
 #include "src/pubsub/delivery.h"
 
 namespace mws {
 
 class Subscriber;
-
-// So that topics are looked up by views.
-struct TopicHash {
-  using is_transparent = void;
-  size_t operator()(std::string_view topic) const { return std::hash<std::string_view>()(topic); }
-};
-template <class T>
-using ByTopic = std::unordered_map<std::string, T, TopicHash, std::equal_to<>>;
 
 class Hub final : private BusListener {
  public:

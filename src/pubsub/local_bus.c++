@@ -55,10 +55,8 @@ void LocalBus::on_ready(uint32_t) noexcept {
   }
 }
 
-PublicationOrigin LocalBus::next_origin() { return {process_, ++published_}; }
-
 Bus::Receipt LocalBus::publish(const Publication& publication, uint64_t lowest_id) {
-  auto [id, subscribers] = topics_.publish(publication, lowest_id);
+  auto [id, subscribers] = topics_.publish_from(publication, lowest_id);
   return {Outcome::published, id, subscribers};
 }
 
@@ -67,7 +65,8 @@ Bus::Outcome LocalBus::any_thread_publish(const Publication& publication, Receiv
   if (publication.payload.size() <= topics_.max_payload()) {
     Publication numbered = publication;
     numbered.origin = next_origin();
-    receipt = publish(numbered, 0);
+    auto [id, subscribers] = topics_.publish(numbered);
+    receipt = {Outcome::published, id, subscribers};
   }
   if (received) received(receipt);
   return receipt.outcome;

@@ -21,9 +21,11 @@ class LocalBus final : public Bus, private Source {
   void any_thread_clear(std::string_view topic, std::function<void(Outcome)> answer) override;
   void finish(uint64_t) override {}
 
-  // For a bus to other servers, which numbers its publications itself.
+  // For a bus to other servers, which says what a publication's origin is, and above which id the
+  // topic goes on.
   Receipt publish(const Publication& publication, uint64_t lowest_id);
-  PublicationOrigin next_origin();
+  PublicationOrigin next_origin() { return {process_, ++published_}; }
+  size_t max_payload() const { return topics_.max_payload(); }
 
  private:
   void on_ready(uint32_t events) noexcept override;

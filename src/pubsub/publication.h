@@ -32,6 +32,10 @@ struct Publication {
   // Given to it when it is published. Ids of a topic grow: an id is the time in microseconds since
   // 1970, or more where that is needed to grow. They fit into 53 bits.
   uint64_t id = 0;
+  // Where the bus to other servers could not be reached, it was given an id for this server, and
+  // gets its final one later. With that it is told once more, and this tells that it is the same.
+  uint64_t provisional_id = 0;  // 0: it has none; else the same as id until the final one is known
+  bool is_provisional() const { return provisional_id && provisional_id == id; }
 };
 
 // How much of a topic is kept for those who come later or come back: what exceeds one of these is

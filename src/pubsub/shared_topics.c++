@@ -322,7 +322,14 @@ SharedTopics::State SharedTopics::state(std::string_view name) {
 
 // --- Publishing ---
 
-SharedTopics::Published SharedTopics::publish(const Publication& publication, uint64_t lowest_id) {
+uint64_t SharedTopics::next_id(const Topic* topic, uint64_t lowest_id, bool by_time) {
+  if (!by_time) return std::max(topic ? topic->last_id + 1 : 1, lowest_id);
+  header_.last_id = std::max({header_.last_id + 1, now_us(), lowest_id});
+  return header_.last_id;
+}
+
+SharedTopics::Published SharedTopics::publish(const Publication& publication, uint64_t lowest_id,
+                                              bool by_time) {
   Published published{};
   uint64_t to_wake[kMaxSeats / 64] = {};
   uint32_t used;
@@ -332,8 +339,7 @@ SharedTopics::Published SharedTopics::publish(const Publication& publication, ui
     bool keeps = publication.kept && history_.count;
     Topic* topic = keeps ? find_or_make(publication.topic) : find(publication.topic);
     Publication numbered = publication;
-    numbered.id = published.id = std::max({header_.last_id + 1, now_us(), lowest_id});
-    header_.last_id = numbered.id;
+    numbered.id = published.id = next_id(topic, lowest_id, by_time);
     if (!topic) return published;
     published.subscribers = subscribers_of(*topic);
     if (published.subscribers) append(numbered);

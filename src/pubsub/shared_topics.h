@@ -32,12 +32,13 @@ struct Fetched {
     Opcode type;
     bool may_compress;
     std::vector<uint8_t> payload;
+    uint64_t provisional_id = 0;  // see Publication
   };
   std::vector<Entry> entries;
   bool gap = false;   // something that was published in between is not kept any more
   bool more = false;  // there is more behind it
-  // Whatever is published from now on has a higher id.
-  uint64_t last_id = 0;
+  // Whatever is published from now on has a higher id; and a higher provisional one, if any.
+  uint64_t last_id = 0, last_provisional_id = 0;
 };
 
 struct FetchQuery {
@@ -46,6 +47,8 @@ struct FetchQuery {
   uint64_t since = 0;
   uint32_t last = 0;
   size_t max_bytes = SIZE_MAX;  // of payloads; more than one entry is only given within it
+  // What has come with provisional ids up to this is known.
+  uint64_t provisional_since = 0;
 };
 
 template <class T>
@@ -86,7 +89,13 @@ class SharedTopics {
   };
   // Gives the publication an id of at least `lowest_id`, and wakes the children that have
   // subscribers. The payload is of max_payload() at most.
-  Published publish(const Publication& publication, uint64_t lowest_id = 0);
+  Published publish(const Publication& publication, uint64_t lowest_id = 0) {
+    return publish(publication, lowest_id, true);
+  }
+  // The same, but that it is the topic's next id from there on, whatever time it is.
+  Published publish_from(const Publication& publication, uint64_t lowest_id) {
+    return publish(publication, lowest_id, false);
+  }
 
   // One subscriber more, or less, of this process. False if there is no room for another topic, or
   // subscriber.
@@ -140,6 +149,8 @@ class SharedTopics {
   struct Record;
   class Lock;
 
+  Published publish(const Publication& publication, uint64_t lowest_id, bool by_time);
+  uint64_t next_id(const Topic* topic, uint64_t lowest_id, bool by_time);
   size_t ring_bytes() const;
   void copy_into_ring(uint64_t at, Bytes bytes);
   void copy_from_ring(uint64_t at, MutableBytes bytes) const;
