@@ -1,5 +1,5 @@
-/* A handler as it was written for ABI 2: it uses all that ABI 1 did not have. It is compiled against
-   the header next to it and must work with every later server. */
+/* A handler as it was written for ABI 2: it uses all that ABI 1 did not have. It is compiled
+   against the header next to it and must work with every later server. */
 #include "handler_abi.h"
 
 #include <stdio.h>
