@@ -131,9 +131,7 @@ const char* use_redis(cmd_parms* cmd, [[maybe_unused]] const char* url) {
     return apr_pstrcat(cmd->pool,
                        "WebSocketBus: the address of Redis is wrong: ", address.reason().c_str(),
                        nullptr);
-  ServerConfig& config = changed_server_config();
-  config.redis.emplace().address = *address;
-  config.serves_websockets = true;
+  changed_server_config().redis.emplace().address = *address;
   return nullptr;
 #else
   return apr_pstrcat(cmd->pool, cmd->cmd->name,

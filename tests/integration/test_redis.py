@@ -194,6 +194,29 @@ def test_databases_and_prefixes_are_apart(handlers):
             assert each.data(1) == ["end"] and not each.behind
 
 
+def test_a_server_that_only_publishes(mpm, handlers):
+    with Redis(appendonly=True) as redis, servers_of(redis, handlers, count=1, expect=[AWAY, BACK]) as [server], \
+            Server(f"WebSocketBus {redis.url()}\n<Location /publish>\nSetHandler websocket-publish\nRequire ip 127.0.0.1\n</Location>", mpm=mpm) as publisher, \
+            Speaker(server) as one:
+        publisher.expect(AWAY, BACK)
+        one.subscribe("t")
+
+        def post(data):
+            status, _, body = publisher.http("/publish/t", f"Content-Length: {len(data)}", "Content-Type: text/plain", method="POST", body=data.encode())
+            return status, json.loads(body)
+
+        status, answer = post("hello")
+        message = one.next("message")
+        assert status == 200 and (message["data"], message["id"]) == ("hello", answer["id"])
+        redis.stop()
+        eventually(lambda: post("away")[1].get("local"), "nobody knows that Redis is gone")
+        redis.start()
+        eventually(lambda: post("again")[0] == 200, "nobody knows that Redis is back")
+        got = set()
+        while not {"away", "again"} <= got:  # each child sends its own when it is back
+            got.update(one.data(1))
+
+
 # --- Redis comes and goes ---
 
 
