@@ -394,7 +394,7 @@ void SharedTopics::copy_into_ring(uint64_t at, Bytes bytes) {
 void SharedTopics::copy_from_ring(uint64_t at, MutableBytes bytes) const {
   const uint8_t* ring = memory_ + header_.ring_at;
   size_t from = at % ring_bytes(), first = std::min(bytes.size(), ring_bytes() - from);
-  memcpy(bytes.data(), ring + from, first);
+  if (first) memcpy(bytes.data(), ring + from, first);
   if (first < bytes.size()) memcpy(bytes.data() + first, ring, bytes.size() - first);
 }
 
