@@ -114,10 +114,10 @@ class Talk {
     websocket::Message message{envelope.data, envelope.binary};
     ws_result result = WS_OK;
     if (envelope.ref.is_null()) {
-      result = websocket::publish(envelope.topic, message, envelope.transient);
+      result = websocket::publish(envelope.topic, message, {.transient = envelope.transient});
     } else {
       auto now = std::make_shared<Now>();
-      result = websocket::publish(envelope.topic, message, envelope.transient,
+      result = websocket::publish(envelope.topic, message, {.transient = envelope.transient},
                                   Receipt{connection.handle(), envelope.topic, envelope.ref, now});
       now->is_over = true;
       if (!now->answer.empty()) connection.send_text(now->answer);

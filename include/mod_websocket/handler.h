@@ -216,17 +216,25 @@ struct Subscription {
   }
 };
 
-// Publishes to all who have subscribed to the topic; see ws_host::publish. Any thread. transient:
-// not kept in the history.
-inline ws_result publish(std::string_view topic, Message message, bool transient = false) {
-  ws_publishing how{sizeof how, message.flags() | (transient ? WS_TRANSIENT : 0), nullptr, nullptr};
+// How something is published; see ws_publishing.
+struct Publishing {
+  bool transient = false;  // not kept in the history
+
+  uint32_t flags(const Message& message) const {
+    return message.flags() | (transient ? WS_TRANSIENT : 0);
+  }
+};
+
+// Publishes to all who have subscribed to the topic; see ws_host::publish. Any thread.
+inline ws_result publish(std::string_view topic, Message message, Publishing options = {}) {
+  ws_publishing how{sizeof how, options.flags(message), nullptr, nullptr};
   return detail::host->publish(detail::host, topic.data(), topic.size(), message.type(),
                                message.data.data(), message.data.size(), &how);
 }
 // Likewise, and calls done(const ws_published&) once the id is known, on any thread; on an error it
 // is destroyed at once. An exception that leaves it is lost. Throws std::bad_alloc.
 template <class Done>
-ws_result publish(std::string_view topic, Message message, bool transient, Done done);
+ws_result publish(std::string_view topic, Message message, Publishing options, Done done);
 
 class Connection;
 
@@ -530,7 +538,7 @@ ws_result Handle::post(Call call) const {
 }
 
 template <class Done>
-ws_result publish(std::string_view topic, Message message, bool transient, Done done) {
+ws_result publish(std::string_view topic, Message message, Publishing options, Done done) {
   auto* held = new Done(std::move(done));
   auto call = [](void* context, const ws_published* published) {
     std::unique_ptr<Done> mine(static_cast<Done*>(context));
@@ -539,7 +547,7 @@ ws_result publish(std::string_view topic, Message message, bool transient, Done 
     } catch (...) {
     }
   };
-  ws_publishing how{sizeof how, message.flags() | (transient ? WS_TRANSIENT : 0), call, held};
+  ws_publishing how{sizeof how, options.flags(message), call, held};
   ws_result result = detail::host->publish(detail::host, topic.data(), topic.size(), message.type(),
                                            message.data.data(), message.data.size(), &how);
   if (result < 0) delete held;

@@ -83,12 +83,13 @@ void Loop::turn() {
   events_ = {events, size_t(std::max(count, 0))};
   for (epoll_event& event : events_) {
     void* tag = event.data.ptr;
-    if (tag == &wakeup_tag) deliver_mail();
+    if (tag == &wakeup_tag) take_wakeup();
     else if (tag == &descriptor_tag) when_readable_();
     else if (Source* source = source_of(tag)) source->on_ready(event.events);
     else if (tag) static_cast<Connection*>(tag)->loop_events(event.events);
   }
   events_ = {};
+  if (std::exchange(own_mail_, false)) deliver_mail();
   for (Connection* now = std::exchange(read_again_, nullptr); now;) {
     Connection& connection = *now;
     now = connection.next_to_read_;
@@ -101,7 +102,7 @@ void Loop::turn() {
 }
 
 int Loop::wait_ms() const {
-  if (read_again_) return 0;
+  if (read_again_ || own_mail_) return 0;
   if (timers_.empty()) return -1;
   uint64_t now_ms = monotonic_ms(), due_ms = timers_.next_due_ms();
   return due_ms <= now_ms ? 0 : int(std::min<uint64_t>(due_ms - now_ms, 3'600'000));
@@ -123,7 +124,9 @@ void Loop::any_thread_post_mail(std::unique_ptr<Mail> mail) {
     first = mail_.empty();
     mail_.push_back(std::move(mail));
   }
-  if (first) wake();
+  if (!first) return;
+  if (is_this_thread()) own_mail_ = true;
+  else wake();
 }
 
 void Loop::any_thread_stop(uint16_t close_code, uint64_t grace_ms) {
@@ -187,9 +190,13 @@ bool Loop::has_mail() {
   return !mail_.empty();
 }
 
-void Loop::deliver_mail() {
+void Loop::take_wakeup() {
   uint64_t count;
   [[maybe_unused]] ssize_t size = read(wakeup_, &count, sizeof count);
+  deliver_mail();
+}
+
+void Loop::deliver_mail() {
   std::vector<std::unique_ptr<Mail>> mail;
   {
     std::lock_guard lock(mail_lock_);

@@ -106,6 +106,7 @@ class Loop {
   int wait_ms() const;
   void start(std::unique_ptr<Connection> connection, MutableBytes early);
   bool has_mail();
+  void take_wakeup();
   void deliver_mail();
   void begin_stop_if_asked();
   void begin_drain(uint16_t close_code, uint64_t over_ms);
@@ -152,6 +153,7 @@ class Loop {
   bool stopping_ = false;
   uint64_t stop_deadline_ms_ = 0;  // while stopping
 
+  bool own_mail_ = false;  // this thread has posted some, for which nobody woke the loop
   std::mutex mail_lock_;
   std::vector<std::unique_ptr<Mail>> mail_;  // under mail_lock_
 

@@ -89,7 +89,7 @@ Bus* make_bus([[maybe_unused]] const std::function<Loop&()>& bus_loop) {
     return new RedisBus(*topics, {redis->address, redis->outbox_count, redis->outbox_bytes},
                         bus_loop, server_log());
 #endif
-  return new LocalBus(*topics);
+  return new LocalBus(*topics, &server_log());
 }
 
 // The first line of a file that holds nothing else.
@@ -114,13 +114,13 @@ const char* read_password(cmd_parms* cmd, const char* named, std::string& into) 
   return nullptr;
 }
 
-// outbox=10000 or outbox=16M.
-bool read_outbox(std::string_view text, RedisConfig& into) {
-  auto number = bytes_from(text);
-  bool is_count = text.find_first_not_of("0123456789") == text.npos;
-  if (!number || *number > (is_count ? uint64_t(10'000'000) : uint64_t(4) << 30)) return false;
-  (is_count ? into.outbox_count : into.outbox_bytes) = *number;
-  return true;
+// mod_info shows the directives as they stand: user and password are none of its business.
+void hide_login(cmd_parms* cmd) {
+  std::string args = cmd->directive->args;
+  size_t login = args.find("://"), host = args.rfind('@');
+  if (login == args.npos || host == args.npos) return;
+  args.replace(login + 3, host - login - 3, "***");
+  const_cast<ap_directive_t*>(cmd->directive)->args = apr_pstrdup(cmd->pool, args.c_str());
 }
 
 // Nothing of the address goes into a complaint: it may be the password.
@@ -149,16 +149,24 @@ const char* set_bus_option(cmd_parms* cmd, const char* option) {
     config.topics.ring_bytes = bytes;
     return nullptr;
   }
-  if (const char* outbox = value_of(option, "outbox");
-      outbox && config.redis && read_outbox(outbox, *config.redis))
+  uint64_t number = 0;
+  if (const char* count = value_of(option, "outbox-count");
+      count && config.redis && read_bytes(count, 0, 10'000'000, number)) {
+    config.redis->outbox_count = number;
     return nullptr;
+  }
+  if (const char* outbox = value_of(option, "outbox-bytes");
+      outbox && config.redis && read_bytes(outbox, 0, uint64_t(4) << 30, bytes)) {
+    config.redis->outbox_bytes = bytes;
+    return nullptr;
+  }
   if (const char* file = value_of(option, "password-file"); file && config.redis)
     return read_password(cmd, file, config.redis->address.password);
   // It may be the rest of a password with a blank.
   if (config.redis)
     return "WebSocketBus redis: behind the address there may be size=BYTES from 64K to 1G, "
-           "outbox=NUMBER, outbox=BYTES and password-file=PATH, such as size=16M outbox=10000; a "
-           "blank in the address is written as %20";
+           "outbox-count=NUMBER, outbox-bytes=BYTES and password-file=PATH, such as size=16M "
+           "outbox-count=10000; a blank in the address is written as %20";
   return apr_psprintf(
       cmd->pool, "WebSocketBus: \"%s\" is not size=BYTES from 64K to 1G, such as size=16M", option);
 }
@@ -219,6 +227,7 @@ const char* set_bus(cmd_parms* cmd, void*, int argc, char* const argv[]) {
   bool is_local = argc && !strcasecmp(argv[0], "local");
   if (!is_local && !(argc && is_redis_url(argv[0])))
     return "WebSocketBus needs local, redis://host or redis+unix:/path";
+  if (!is_local) hide_login(cmd);
   changed_server_config().redis.reset();
   const char* wrong = is_local ? nullptr : use_redis(cmd, argv[0]);
   for (int i = 1; i < argc && !wrong; i++) wrong = set_bus_option(cmd, argv[i]);

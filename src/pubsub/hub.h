@@ -121,6 +121,7 @@ class Subscriber {
   void fetch(Subscription& subscription);
   void loop_fetched(Subscription& subscription, const Fetched& fetched);
   void take_fetched(Subscription& subscription, const Fetched& fetched);
+  SendResult send_fetched(Subscription& subscription, const Fetched& fetched);
   void deliver(Subscription& subscription, const std::shared_ptr<const Delivery>& delivery);
   void end(Subscription& subscription);
   void take_from_topic(Subscription& subscription);

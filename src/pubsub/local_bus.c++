@@ -15,7 +15,8 @@ uint64_t random_number() {
 
 }  // namespace
 
-LocalBus::LocalBus(SharedTopics& topics) : topics_(topics), process_(random_number()) {}
+LocalBus::LocalBus(SharedTopics& topics, LogSink* log)
+    : topics_(topics), log_(log), process_(random_number()) {}
 
 bool LocalBus::any_thread_listen(Loop& loop, BusListener& listener) {
   if (!topics_.enter()) return false;
@@ -35,7 +36,7 @@ void LocalBus::on_ready(uint32_t) noexcept {
   for (int round = 0; round < kRounds; round++) {
     try {
       bool some =
-          reader_->read([this](uint64_t) { listener_->on_missed(""); },
+          reader_->read([this](uint64_t count) { tell_missed(count); },
                         [this](const Publication& each) { listener_->on_publication(each); });
       if (some) listener_->on_batch_end();
       else if (reader_->sleep()) return;
@@ -53,6 +54,16 @@ void LocalBus::on_ready(uint32_t) noexcept {
     // The next publication is read with what is left: the seat is awake, so wake it by hand.
     reader_->sleep();
   }
+}
+
+void LocalBus::tell_missed(uint64_t count) {
+  std::string left_out;
+  if (log_ && missed_limit_.allows(left_out))
+    log_->write(LogLevel::info, std::to_string(count) +
+                                    " publications were overwritten before this child read them; "
+                                    "its subscribers go on out of the histories" +
+                                    left_out);
+  listener_->on_missed("");
 }
 
 Bus::Receipt LocalBus::publish(const Publication& publication, uint64_t lowest_id) {

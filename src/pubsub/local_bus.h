@@ -3,13 +3,16 @@
 #include <atomic>
 #include <memory>
 
+#include "src/base/log.h"
+#include "src/base/log_limit.h"
 #include "src/pubsub/bus.h"
 
 namespace mws {
 
 class LocalBus final : public Bus, private Source {
  public:
-  explicit LocalBus(SharedTopics& topics);
+  // log: where to say how much a child has missed of the ring, or nullptr.
+  explicit LocalBus(SharedTopics& topics, LogSink* log = nullptr);
 
   bool any_thread_listen(Loop& loop, BusListener& listener) override;
   Outcome any_thread_publish(const Publication& publication, Received received) override;
@@ -29,8 +32,11 @@ class LocalBus final : public Bus, private Source {
 
  private:
   void on_ready(uint32_t events) noexcept override;
+  void tell_missed(uint64_t count);
 
   SharedTopics& topics_;
+  LogSink* const log_;
+  LogLimit missed_limit_{1, 10'000};
   const uint64_t process_;  // random
   std::atomic<uint64_t> published_ = 0;
   BusListener* listener_ = nullptr;

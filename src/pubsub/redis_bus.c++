@@ -14,7 +14,7 @@ namespace mws {
 
 RedisBus::RedisBus(SharedTopics& topics, const Settings& settings, std::function<Loop&()> bus_loop,
                    LogSink& log)
-    : local_(topics),
+    : local_(topics, &log),
       process_(local_.next_origin().process),
       settings_(settings),
       history_(topics.history()),

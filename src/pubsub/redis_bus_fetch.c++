@@ -9,8 +9,7 @@ namespace mws {
 
 namespace {
 
-constexpr uint64_t kKeepFacts_s = 7 * 24 * 3600;  // of topics that nobody uses any more
-constexpr size_t kMostFetched = 512 << 20;        // bytes
+constexpr size_t kMostFetched = 512 << 20;  // bytes
 
 std::optional<uint64_t> number_of(const redisReply& reply) {
   if (reply.type != REDIS_REPLY_INTEGER || reply.integer < 0 || uint64_t(reply.integer) > kMaxId)

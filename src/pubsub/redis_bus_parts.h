@@ -3,8 +3,7 @@
 #ifdef WEBSOCKET_HIREDIS
 #include <hiredis/hiredis.h>
 
-#include <chrono>
-
+#include "src/base/clock.h"
 #include "src/pubsub/redis_bus.h"
 
 namespace mws {
@@ -54,10 +53,7 @@ struct RedisBus::Fetch {
   }
 };
 
-inline uint64_t now_us() {
-  using namespace std::chrono;
-  return uint64_t(duration_cast<microseconds>(system_clock::now().time_since_epoch()).count());
-}
+inline constexpr uint64_t kKeepFacts_s = 7 * 24 * 3600;  // of topics that nobody uses any more
 
 inline std::string_view text_of(const redisReply& reply) {
   return reply.str ? std::string_view(reply.str, reply.len) : std::string_view();

@@ -8,8 +8,6 @@ namespace mws {
 
 namespace {
 
-constexpr uint64_t kKeepFacts_s = 7 * 24 * 3600;  // of topics that nobody uses any more
-
 std::string hex(uint64_t number) {
   char digits[17];
   snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(number));

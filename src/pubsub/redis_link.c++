@@ -135,6 +135,7 @@ void RedisLink::begin_connect() {
       errno != EINPROGRESS)
     return fail(text_of_error(errno));
   state_ = connecting;
+  blocked_ = true;
   if (!loop_.watch(*this, descriptor_, EPOLLIN | EPOLLOUT))
     fail("the system has no room for a connection");
 }
@@ -252,8 +253,9 @@ void RedisLink::flush() {
     out_.erase(0, out_sent_);
     out_sent_ = 0;
   }
-  blocked_ = out_sent_ < out_.size();
-  loop_.watch(*this, descriptor_, blocked_ ? EPOLLIN | EPOLLOUT : EPOLLIN);
+  bool was_blocked = std::exchange(blocked_, out_sent_ < out_.size());
+  if (blocked_ != was_blocked)
+    loop_.watch(*this, descriptor_, blocked_ ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
 // --- Receiving ---

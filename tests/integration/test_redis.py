@@ -347,7 +347,7 @@ def test_a_redis_that_is_killed_in_mid_stream(handlers):
             assert not near.behind and not far.behind
 
 
-@pytest.mark.parametrize("limit, kept", [("outbox=7", 7), ("outbox=2K", 4)], ids=["count", "bytes"])
+@pytest.mark.parametrize("limit, kept", [("outbox-count=7", 7), ("outbox-bytes=2K", 4)], ids=["count", "bytes"])
 def test_an_outbox_has_an_end(limit, kept, handlers):
     with Redis() as redis, servers_of(redis, handlers, options=limit, expect=[AWAY, BACK, r"the outbox is full; .* will not get: \d+"]) as servers, \
             Speaker(servers[0]) as one, Speaker(servers[1]) as other:
@@ -532,11 +532,11 @@ def test_a_redis_that_is_not_there(host, reason, handlers):
     ("rediss://:s3cret@host", "TLS is not spoken"),
     ("redis://:s3cret word@host", "the host is missing"),
     ("redis://host s3cret", "behind the address there may be"),
-    ("redis://:s3cret@host outbox=s3cret", "outbox=NUMBER"),
+    ("redis://:s3cret@host outbox-count=s3cret", "outbox-count=NUMBER"),
     ("redis://:s3cret@host password=s3cret", "password-file=PATH"),
     ("redis://host password-file=/nowhere/at/all", "password-file=/nowhere/at/all cannot be read"),
     ("redis://host password-file=/dev/null", "does not begin with a line with a password"),
-    ("local outbox=1", '"outbox=1" is not size=BYTES'),
+    ("local outbox-count=1", '"outbox-count=1" is not size=BYTES'),
 ])
 def test_a_wrong_bus_is_refused_without_telling_the_password(words, said):
     server = Server(f"WebSocketBus {words}\n")
@@ -549,7 +549,7 @@ def test_a_wrong_bus_is_refused_without_telling_the_password(words, said):
 
 
 def test_an_ordinary_bus_is_accepted():
-    for words in ["local size=1M", "redis://host", "redis://user:pass@[::1]:7000/3?prefix=p size=1M outbox=5 outbox=1M", "redis+unix:/tmp/socket?db=2&prefix=x"]:
+    for words in ["local size=1M", "redis://host", "redis://user:pass@[::1]:7000/3?prefix=p size=1M outbox-count=5 outbox-bytes=1M", "redis+unix:/tmp/socket?db=2&prefix=x"]:
         server = Server(f"WebSocketBus {words}\n")
         try:
             assert server.configtest()[0] == 0

@@ -28,9 +28,9 @@ struct Bus : websocket::Handler {
     } else if (what == "unsubscribe") {
       connection.unsubscribe(topic);
     } else if (what == "post") {
-      websocket::publish(topic, {data, b != 0}, a != 0);
+      websocket::publish(topic, {data, b != 0}, {.transient = a != 0});
     } else if (what == "publish") {
-      websocket::publish(topic, {data, false}, a != 0,
+      websocket::publish(topic, {data, false}, {.transient = a != 0},
                          [to = connection.handle()](const ws_published& published) {
                            tell(to, "published", published.result, published.id,
                                 published.subscribers);

@@ -62,8 +62,8 @@ ws_result run(Of& of, Handle handle, Command& command) {
        done = command.takes("done"), binary = command.takes("binary");
   std::string text = command.rest();
   websocket::Message message{text, binary, !uncompressed};
-  if (!done) return websocket::publish(topic, message, transient);
-  return websocket::publish(topic, message, transient, [handle](const ws_published& published) {
+  if (!done) return websocket::publish(topic, message, {.transient = transient});
+  return websocket::publish(topic, message, {.transient = transient}, [handle](const ws_published& published) {
     handle.send_text("done " + std::to_string(published.result) + " " +
                      std::to_string(published.id) + " " + std::to_string(published.subscribers));
   });
