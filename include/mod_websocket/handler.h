@@ -259,6 +259,7 @@ class Handle {
   size_t buffered_amount() const { return detail::host->handle_buffered_amount(handle_); }
   bool is_open() const { return detail::host->handle_is_open(handle_); }
 
+  // See ws_host::handle_subscribe and handle_unsubscribe.
   ws_result subscribe(std::string_view topic, const Subscription& how = {}) const {
     ws_subscription raw = how.raw();
     return detail::host->handle_subscribe(handle_, topic.data(), topic.size(), &raw);
@@ -315,6 +316,7 @@ class Connection : public Facts<Connection> {
   }
   ws_result cancel_timer(uint32_t id = 0) { return detail::host->cancel_timer(connection_, id); }
   Handle handle() const { return Handle(detail::host->handle(connection_)); }
+  // See ws_host::subscribe and unsubscribe.
   ws_result subscribe(std::string_view topic, const Subscription& how = {}) {
     ws_subscription raw = how.raw();
     return detail::host->subscribe(connection_, topic.data(), topic.size(), &raw);
@@ -390,6 +392,7 @@ class Handler {
   virtual void ping(Connection&, std::string_view) {}
   virtual void pong(Connection&, std::string_view) {}
   virtual void timer(Connection&, uint32_t /*id*/) {}
+  // See ws_handler::subscribed and gap.
   virtual void subscribed(Connection&, std::string_view /*topic*/, ws_result, uint64_t /*id*/) {}
   virtual void gap(Connection&, std::string_view /*topic*/) {}
   virtual void close(Connection&, uint16_t /*code*/, std::string_view /*reason*/, bool /*clean*/) {}

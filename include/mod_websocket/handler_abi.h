@@ -131,9 +131,9 @@ typedef struct ws_subscription {
 /* What became of a publication. */
 typedef struct ws_published {
   uint32_t size;    /* of this */
-  ws_result result; /* WS_OK, WS_LOCAL_ONLY or an error */
+  ws_result result; /* WS_OK or WS_LOCAL_ONLY */
   /* Ids of a topic grow. They are times in microseconds since 1970, or a little more, and fit into
-     53 bits. 0 on an error. */
+     53 bits. Never 0. */
   uint64_t id;
   uint64_t subscribers; /* on this server, in all of its child processes */
 } ws_published;
@@ -143,7 +143,8 @@ typedef struct ws_publishing {
   uint32_t flags; /* 0, or of WS_UNCOMPRESSED and WS_TRANSIENT */
   /* NULL, or is called once, on any thread, be it before publish returns, when the id is known;
      what it is given is valid until it returns. It must not block. Not called where publish has
-     returned an error. */
+     returned an error, nor if the child process ends while the server of a WebSocketBus has not
+     answered. */
   void (*done)(void* context, const ws_published* published);
   void* context;
 } ws_publishing;

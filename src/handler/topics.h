@@ -12,6 +12,8 @@ namespace mws {
 // The process's, which outlives all connections; nullptr before it serves, or without memory for
 // it.
 Hub* process_hub();
+// Once, by the layer above when the child begins, before it has other threads and connections. The
+// hub is never freed.
 void set_process_hub(Hub* hub);
 
 // Hands what happens to a connection's subscriptions to its handler. The connection's loop's.

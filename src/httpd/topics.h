@@ -9,7 +9,9 @@ namespace mws {
 void make_topics(server_rec* s);
 // In a child that begins and serves WebSockets. The engine starts when it is needed.
 void start_topics(Engine& engine);
-// In a child that ends: what has been published leaves it, as far as that goes in the time.
+// In a child that ends: what has been published leaves it, as far as that goes in the time. On the
+// thread that ends the child, before loops are joined; on prefork it may be in a signal handler, so
+// it takes no lock and no memory.
 void finish_topics(uint64_t within_ms);
 // In the parent, for a child that has ended; takes no lock.
 void leave_topics(pid_t child);

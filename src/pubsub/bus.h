@@ -65,7 +65,8 @@ class Bus {
   virtual void any_thread_clear(std::string_view topic, std::function<void(Outcome)> answer) = 0;
 
   // At the end of the child, from a thread that is not the bus's loop: waits until what was
-  // published has left this process, as far as that goes in the time.
+  // published has left this process, as far as that goes in the time. Takes no lock and no memory:
+  // on prefork a signal handler may call it.
   virtual void finish(uint64_t within_ms) = 0;
 };
 
