@@ -269,7 +269,7 @@ int publish_over_http(request_rec* r) {
   } catch (const Refused& refused) {
     if (refused.status == AP_FILTER_ERROR) return AP_FILTER_ERROR;  // it has answered
     return refuse(r, refused);
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {  // no memory, threads or descriptors are left
     return HTTP_SERVICE_UNAVAILABLE;
   }
 }

@@ -1,6 +1,7 @@
 #include "src/pubsub/hub.h"
 
 #include <algorithm>
+#include <system_error>
 
 #include "src/pubsub/hub_parts.h"
 
@@ -29,9 +30,12 @@ void Hub::on_batch_end() {
   {
     std::lock_guard hold(lock_);
     for (auto& index : got_some_) {
-      if (index->loop.is_this_thread()) here = index;
-      else if (!std::exchange(index->posted, true))
+      if (index->loop.is_this_thread()) {
+        here = index;
+      } else if (!index->posted) {
         index->loop.any_thread_post([this, index] { loop_deliver(*index); });
+        index->posted = true;
+      }
     }
     got_some_.clear();
   }
@@ -124,14 +128,22 @@ void Hub::loop_deliver_one(LoopIndex& index, const std::shared_ptr<const Deliver
 // So that what is for one connection leaves in one write.
 void Hub::loop_deliver_many(LoopIndex& index,
                             std::span<const std::shared_ptr<const Delivery>> deliveries) {
+  struct Batch {
+    ~Batch() {
+      for (Subscriber* each : subscribers)
+        if (each) each->leave_batch();
+      subscribers.clear();
+    }
+    std::vector<Subscriber*>& subscribers;
+  } batch{index.batch};
   for (const auto& delivery : deliveries) {
     auto topic = index.topics.find(delivery->topic);
     if (topic == index.topics.end()) continue;
     for (Subscription* subscription : topic->second->subscriptions) {
       Subscriber& subscriber = subscription->subscriber;
       if (subscriber.place_in_batch_ == SIZE_MAX) {
-        subscriber.place_in_batch_ = index.batch.size();
         index.batch.push_back(&subscriber);
+        subscriber.place_in_batch_ = index.batch.size() - 1;
       }
       subscriber.pending_.emplace_back(subscription, &delivery);
     }
@@ -143,11 +155,8 @@ void Hub::loop_deliver_many(LoopIndex& index,
       for (auto [subscription, delivery] : subscriber->pending_)
         if (subscription) subscriber->deliver(*subscription, *delivery);
     });
-    if (!index.batch[i]) continue;  // that ended it
-    subscriber->place_in_batch_ = SIZE_MAX;
-    std::vector<Subscriber::Pending>().swap(subscriber->pending_);
+    if (std::exchange(index.batch[i], nullptr)) subscriber->leave_batch();  // or that ended it
   }
-  index.batch.clear();
 }
 
 void Hub::loop_catch_up(LoopIndex& index, std::string_view name) {
@@ -163,7 +172,11 @@ void Hub::loop_catch_up(LoopIndex& index, std::string_view name) {
 
 bool Hub::any_thread_listen() {
   std::lock_guard hold(lock_);
-  if (!listens_) listens_ = bus_.any_thread_listen(bus_loop_(), *this);
+  try {
+    if (!listens_) listens_ = bus_.any_thread_listen(bus_loop_(), *this);
+  } catch (const std::system_error&) {
+    return false;  // no room for the loop
+  }
   return listens_;
 }
 

@@ -119,11 +119,17 @@ class Subscriber {
   using Pending = std::pair<Subscription*, const std::shared_ptr<const Delivery>*>;
 
   void fetch(Subscription& subscription);
+  void ask(Subscription& subscription);
+  static void ask_next(Hub::LoopIndex& index);
   void loop_fetched(Subscription& subscription, const Fetched& fetched);
   void take_fetched(Subscription& subscription, const Fetched& fetched);
   SendResult send_fetched(Subscription& subscription, const Fetched& fetched);
   void deliver(Subscription& subscription, const std::shared_ptr<const Delivery>& delivery);
   void end(Subscription& subscription);
+  void leave_batch() {
+    place_in_batch_ = SIZE_MAX;
+    std::vector<Pending>().swap(pending_);
+  }
   void take_from_topic(Subscription& subscription);
 
   Hub& hub_;

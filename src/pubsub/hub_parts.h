@@ -61,8 +61,18 @@ struct Hub::LoopIndex {
   Loop& loop;
   ByTopic<std::unique_ptr<LoopTopic>> topics;  // the loop's
   std::unordered_map<uint64_t, Subscription*> fetches;
-  std::vector<Subscriber*> batch;  // who gets something of what is delivered now
+  std::vector<Subscriber*> batch;  // who gets something of what is delivered now; or nullptr
+  // Few fetches are under way at a time, as each may bring a lot; the numbers of the others.
+  static constexpr size_t kMostAsked = 16;
+  size_t asked = 0;
+  std::deque<uint64_t> waiting;
   uint64_t last_fetch = 0;
+
+  LoopTopic& topic(std::string_view name) {
+    auto& found = topics[std::string(name)];
+    if (!found) found = std::make_unique<LoopTopic>(std::string(name));
+    return *found;
+  }
 
   // Under the hub's lock:
   size_t subscribers = 0;

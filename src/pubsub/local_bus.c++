@@ -48,8 +48,13 @@ void LocalBus::on_ready(uint32_t) noexcept {
       }
     }
   }
+  if (posted_) return;
   try {
-    loop_->any_thread_post([this] { on_ready(EPOLLIN); });
+    loop_->any_thread_post([this] {
+      posted_ = false;
+      on_ready(EPOLLIN);
+    });
+    posted_ = true;
   } catch (const std::bad_alloc&) {
     // The next publication is read with what is left: the seat is awake, so wake it by hand.
     reader_->sleep();

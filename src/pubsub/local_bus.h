@@ -42,6 +42,7 @@ class LocalBus final : public Bus, private Source {
   BusListener* listener_ = nullptr;
   Loop* loop_ = nullptr;
   std::unique_ptr<SharedTopics::Reader> reader_;  // the loop's
+  bool posted_ = false;                           // likewise: it goes on reading soon
 };
 
 }  // namespace mws

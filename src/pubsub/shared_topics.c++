@@ -116,8 +116,16 @@ bool SharedTopics::enter() {
 void SharedTopics::leave(pid_t process) {
   for (uint32_t i = 0; i < header_.sizes.seats; i++) {
     pid_t expected = process;
-    if (seats()[i].process.compare_exchange_strong(expected, 0)) return;
+    if (!seats()[i].process.compare_exchange_strong(expected, 0)) continue;
+    // It may have died when it was about to wake somebody.
+    for (int descriptor : descriptors_) wake(descriptor);
+    return;
   }
+}
+
+void SharedTopics::wake(int descriptor) {
+  uint64_t one = 1;
+  [[maybe_unused]] ssize_t size = write(descriptor, &one, sizeof one);
 }
 
 uint64_t SharedTopics::subscribers_of(const Topic& topic) const {
@@ -160,10 +168,10 @@ SharedTopics::Topic* SharedTopics::find_or_make(std::string_view name) {
 // was published to last the longest ago.
 uint32_t SharedTopics::free_topic() {
   if (header_.topics_used < header_.sizes.topics) return ++header_.topics_used;
-  constexpr uint32_t kLooked = 64;
+  constexpr uint32_t kLooked = 64, kMostLooked = 1024;
   uint32_t chosen = 0;
-  for (uint32_t looked = 0; looked < header_.sizes.topics && (looked < kLooked || !chosen);
-       looked++) {
+  uint32_t most = std::min(header_.sizes.topics, kMostLooked);
+  for (uint32_t looked = 0; looked < most && (looked < kLooked || !chosen); looked++) {
     uint32_t index = header_.topic_hand = header_.topic_hand % header_.sizes.topics + 1;
     Topic& topic = topic_at(index);
     if (!topic.in_use) {

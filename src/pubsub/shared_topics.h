@@ -151,6 +151,7 @@ class SharedTopics {
 
   Published publish(const Publication& publication, uint64_t lowest_id, bool by_time);
   uint64_t next_id(const Topic* topic, uint64_t lowest_id, bool by_time);
+  static void wake(int descriptor);
   size_t ring_bytes() const;
   void copy_into_ring(uint64_t at, Bytes bytes);
   void copy_from_ring(uint64_t at, MutableBytes bytes) const;

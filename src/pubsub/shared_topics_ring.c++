@@ -54,9 +54,7 @@ SharedTopics::Published SharedTopics::publish(const Publication& publication, ui
     for (uint64_t left = to_wake[word]; left; left &= left - 1) {
       uint32_t seat = word * 64 + uint32_t(std::countr_zero(left));
       if (!seats()[seat].process || seats()[seat].awake.exchange(1)) continue;
-      uint64_t one = 1;
-      [[maybe_unused]] ssize_t size =
-          write(descriptors_[seat % descriptors_.size()], &one, sizeof one);
+      wake(descriptors_[seat % descriptors_.size()]);
     }
   return published;
 }
@@ -113,7 +111,7 @@ bool SharedTopics::Reader::take(uint64_t& missed) {
   const Header& header = topics_.header_;
   Lock hold(topics_);
   if (position_ < header.tail) {
-    missed = header.tail_count - count_;
+    missed = std::max<uint64_t>(header.tail_count - count_, 1);  // a death may have cost one count
     position_ = header.tail;
     count_ = header.tail_count;
   }

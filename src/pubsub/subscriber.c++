@@ -20,21 +20,34 @@ Subscriber::~Subscriber() {
 bool Subscriber::loop_subscribe(std::string_view name, const SubscribeFrom& from, size_t most) {
   if (subscriptions_.contains(name)) return true;
   if (subscriptions_.size() >= most || !hub_.any_thread_listen()) return false;
-  auto& topic = index_->topics[std::string(name)];
-  if (!topic) topic = std::make_unique<Hub::LoopTopic>(std::string(name));
-  auto made = std::make_unique<Subscription>(*this, *topic, from);
-  Subscription& subscription = *made;
-  subscription.place = topic->subscriptions.size();
-  topic->subscriptions.push_back(&subscription);
-  // From here on publications are heard of, so that none gets lost between the history and them.
-  if (!topic->alive++) hub_.enter(index_, name);
-  if (!hub_.bus().any_thread_subscribe(name)) {
-    take_from_topic(subscription);
-    return false;
+  Hub::LoopTopic& topic = index_->topic(name);
+  auto [at, is_new] =
+      subscriptions_.emplace(name, std::make_unique<Subscription>(*this, topic, from));
+  try {
+    topic.subscriptions.push_back(at->second.get());
+  } catch (const std::bad_alloc&) {
+    subscriptions_.erase(at);
+    throw;
   }
-  subscriptions_.emplace(std::string(name), std::move(made));
-  fetch(subscription);
-  return true;
+  at->second->place = topic.subscriptions.size() - 1;
+  topic.alive++;
+  bool has_room = false;
+  try {
+    // From here on publications are heard of, so that none gets lost between the history and them.
+    if (topic.alive == 1) hub_.enter(index_, name);
+    has_room = hub_.bus().any_thread_subscribe(name);
+  } catch (const std::bad_alloc&) {
+    take_from_topic(*at->second);
+    subscriptions_.erase(at);
+    throw;
+  }
+  if (has_room) {
+    fetch(*at->second);
+  } else {
+    take_from_topic(*at->second);
+    subscriptions_.erase(at);
+  }
+  return has_room;
 }
 
 void Subscriber::loop_unsubscribe(std::string_view name) {
@@ -65,25 +78,59 @@ void Subscriber::take_from_topic(Subscription& subscription) {
   if (!topic.alive) index_->topics.erase(topic.name);
 }
 
-// Its answer comes from outside of whatever happens now.
+// Its answer comes from outside of whatever happens now. Without memory the connection ends.
 void Subscriber::fetch(Subscription& subscription) {
   subscription.state = Subscription::fetching;
   subscription.missed = false;
   uint64_t number = subscription.fetch = ++index_->last_fetch;
-  index_->fetches.emplace(number, &subscription);
+  try {
+    index_->fetches.emplace(number, &subscription);
+    if (index_->asked >= Hub::LoopIndex::kMostAsked) index_->waiting.push_back(number);
+    else ask(subscription);
+  } catch (const std::bad_alloc&) {
+    connection_.abort();
+  }
+}
+
+void Subscriber::ask(Subscription& subscription) {
+  uint64_t number = subscription.fetch;
   constexpr size_t kAtOnce = 256 * 1024;  // bytes
   FetchQuery query{subscription.topic.name, subscription.since, subscription.first, kAtOnce,
                    subscription.provisional_since};
   auto answer = [&hub = hub_, number, there = std::weak_ptr(index_)](Fetched fetched) {
     hub.post(there, [number, fetched = std::move(fetched)](Hub::LoopIndex& index) {
+      index.asked--;
       auto asked = index.fetches.find(number);
-      if (asked == index.fetches.end()) return;
-      Subscription& asking = *asked->second;
-      index.fetches.erase(asked);
-      asking.subscriber.loop_fetched(asking, fetched);
+      if (asked != index.fetches.end()) {
+        Subscription& asking = *asked->second;
+        index.fetches.erase(asked);
+        asking.subscriber.loop_fetched(asking, fetched);
+      }
+      ask_next(index);
     });
   };
-  hub_.bus().any_thread_fetch(query, std::move(answer));
+  index_->asked++;
+  try {
+    hub_.bus().any_thread_fetch(query, std::move(answer));
+  } catch (const std::bad_alloc&) {
+    index_->asked--;
+    throw;
+  }
+}
+
+// The next of those that wait to ask, and still want to.
+void Subscriber::ask_next(Hub::LoopIndex& index) {
+  while (!index.waiting.empty() && index.asked < Hub::LoopIndex::kMostAsked) {
+    auto next = index.fetches.find(index.waiting.front());
+    index.waiting.pop_front();
+    if (next == index.fetches.end()) continue;
+    Subscriber& asking = next->second->subscriber;
+    try {
+      asking.ask(*next->second);
+    } catch (const std::bad_alloc&) {
+      asking.connection_.abort();
+    }
+  }
 }
 
 void Subscriber::loop_fetched(Subscription& subscription, const Fetched& fetched) {
@@ -91,6 +138,11 @@ void Subscriber::loop_fetched(Subscription& subscription, const Fetched& fetched
 }
 
 void Subscriber::take_fetched(Subscription& subscription, const Fetched& fetched) {
+  if (connection_.buffered_amount() > Connection::kHighWater) {  // other topics' fill it
+    subscription.state = Subscription::behind;
+    subscription.missed = true;
+    return connection_.owe_drained();
+  }
   const std::string name = subscription.topic.name;
   uint64_t fetch_number = subscription.fetch;
   if (fetched.gap) {
@@ -103,8 +155,10 @@ void Subscriber::take_fetched(Subscription& subscription, const Fetched& fetched
   if (fetched.more) {
     subscription.missed = true;
   } else {
-    // From 1 on there is a last one, from which to go on.
-    subscription.since = std::max({subscription.since, fetched.last_id, uint64_t(1)});
+    // From 1 on there is a last one, from which to go on. Where the clock was set back, ids that
+    // are to come are lower than the one that was asked for.
+    subscription.since =
+        fetched.last_id ? fetched.last_id : std::max<uint64_t>(subscription.since, 1);
     subscription.live_from = std::max(subscription.live_from, fetched.last_id);
     subscription.provisional_since =
         std::max(subscription.provisional_since, fetched.last_provisional_id);
@@ -165,7 +219,7 @@ void Subscriber::deliver(Subscription& subscription,
 void Subscriber::loop_drained() {
   for (auto& [name, subscription] : subscriptions_) {
     if (subscription->state != Subscription::behind) continue;
-    if (subscription->missed) fetch(*subscription);
+    if (subscription->missed || !subscription->told) fetch(*subscription);
     else subscription->state = Subscription::live;
   }
 }

@@ -209,6 +209,46 @@ TEST_F(HubTest, ASlowSubscriberThatMissedNothingJustGoesOn) {
   play();
 }
 
+TEST_F(HubTest, ASubscriberThatIsSlowFromTheBeginningIsToldThatItHasSubscribed) {
+  Subscribed slow(loop, hub, [](Subscribed& self) { self.subscribe("a", {.last = 1}); });
+  slow.client.room = 0;
+  then([&] { bus.answers(fetched({{1, std::string(Connection::kHighWater + 1, 'x')}}, 1)); });
+  then([&] {
+    EXPECT_EQ(slow.told, Events{});
+    slow.client.room = kUnlimited;
+    slow.client.sends(text("awake"));
+  });
+  then([&] {
+    ASSERT_EQ(bus.asked.size(), 1u);
+    bus.answers(fetched({}, 1));
+  });
+  then([&] { EXPECT_EQ(slow.told, Events{"subscribed a 1"}); });
+  play();
+}
+
+TEST_F(HubTest, ManyTopicsTogetherKeepToTheBoundOfOneConnection) {
+  Subscribed slow(loop, hub, [](Subscribed& self) {
+    for (const char* topic : {"a", "b", "c"}) self.subscribe(topic, {.last = 1});
+  });
+  slow.client.room = 0;
+  std::string big(Connection::kHighWater * 2 / 3, 'x');
+  then([&] {
+    for (int i = 0; i < 3; i++) bus.answers(fetched({{1, big}}, 1));
+  });
+  then([&] {
+    EXPECT_LT(slow.log.connection->buffered_amount(), 2 * big.size() + 100);
+    slow.client.room = kUnlimited;
+    slow.client.sends(text("awake"));
+  });
+  then([&] {
+    ASSERT_EQ(bus.asked.size(), 2u) << "one that has not come, one that is not known to stand";
+    while (!bus.asked.empty())
+      bus.answers(fetched({{1, bus.asked[0].topic == "c" ? big : ""}}, 1));
+  });
+  then([&] { EXPECT_EQ(slow.told.size(), 3u); });
+  play();
+}
+
 TEST_F(HubTest, WhoeverMissesSomethingCatchesUp) {
   Subscribed one(loop, hub, [](Subscribed& self) {
     self.subscribe("a");
@@ -281,7 +321,12 @@ TEST_F(HubTest, SubscribersMayEndWhileTheyAreServed) {
       self.subscribe("b");
     }));
   then([&] {
-    for (int i = 0; i < 20; i++) bus.answers(fetched({}, 0));
+    EXPECT_EQ(bus.asked.size(), 16u) << "few ask at a time";
+    while (!bus.asked.empty()) bus.answers(fetched({}, 0));
+  });
+  then([&] {
+    EXPECT_EQ(bus.asked.size(), 4u);
+    while (!bus.asked.empty()) bus.answers(fetched({}, 0));
   });
   then([&] {
     all[2]->client.failing_write = int(all[2]->client.writes.size()) + 1;
