@@ -83,16 +83,18 @@ export function textNodes(text) {
   return nodes;
 }
 
-// A sentence's end, or a bracket around the address, is not part of it.
+// A sentence's end, or a bracket around the address, is not part of it: brackets are cut off as long
+// as more are closed than opened.
 function trimmed(match) {
-  let url = match.replace(/[.,;:!?…]+$/, "");
-  while (/[)\]}]$/.test(url) && !balanced(url)) url = url.slice(0, -1).replace(/[.,;:!?…]+$/, "");
-  return url;
-}
-
-function balanced(url) {
-  const count = (chars) => url.split("").filter((char) => chars.includes(char)).length;
-  return count("([{") === count(")]}");
+  const count = (chars) => match.split("").filter((char) => chars.includes(char)).length;
+  let open = count("([{") - count(")]}");
+  let end = match.length;
+  for (; end; end--) {
+    const last = match[end - 1];
+    if (")]}".includes(last) && open < 0) open++;
+    else if (!".,;:!?\u2026".includes(last)) break;
+  }
+  return match.slice(0, end);
 }
 
 function linkTo(text) {
