@@ -218,6 +218,10 @@ void SharedTopics::unsubscribe(std::string_view name) {
   if (!topic || seat == UINT32_MAX || !topic->subscribers[seat]) return;
   topic->subscribers[seat]--;
   seats()[seat].subscribers--;
+  if (topic->subscribers[seat]) return;
+  // Perhaps it can be given up: who looks for one looks there first.
+  auto offset = reinterpret_cast<uint8_t*>(topic) - memory_ - ptrdiff_t(header_.topics_at);
+  header_.topic_hand = uint32_t(size_t(offset) / header_.topic_bytes);
 }
 
 SharedTopics::State SharedTopics::state(std::string_view name) {

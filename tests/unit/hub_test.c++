@@ -242,8 +242,7 @@ TEST_F(HubTest, ManyTopicsTogetherKeepToTheBoundOfOneConnection) {
   });
   then([&] {
     ASSERT_EQ(bus.asked.size(), 2u) << "one that has not come, one that is not known to stand";
-    while (!bus.asked.empty())
-      bus.answers(fetched({{1, bus.asked[0].topic == "c" ? big : ""}}, 1));
+    while (!bus.asked.empty()) bus.answers(fetched({{1, bus.asked[0].topic == "c" ? big : ""}}, 1));
   });
   then([&] { EXPECT_EQ(slow.told.size(), 3u); });
   play();
