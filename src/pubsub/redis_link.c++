@@ -28,9 +28,10 @@ constexpr size_t kReceiveBytes = 64 * 1024;
 
 std::string text_of_error(int error) { return std::generic_category().message(error); }
 
-// "what: what Redis says".
-std::string refused(const char* what, const redisReply& reply) {
-  return std::string(what) + ": " + std::string(reply.str, std::min<size_t>(reply.len, 200));
+// An error without what it repeats of the command, in quotes as a rule: user and password.
+std::string without_arguments(const std::string& error, const std::string& password) {
+  std::string left = error.substr(0, error.find_first_of("'`\""));
+  return left.find(password) == left.npos ? left : left.substr(0, left.find(' '));
 }
 
 struct Address {
@@ -160,8 +161,12 @@ void RedisLink::begin_greeting() {
 }
 
 void RedisLink::greet(const redisReply& reply) {
-  if (reply.type == REDIS_REPLY_ERROR)
-    return fail(refused("Redis does not let this server in", reply));
+  if (reply.type == REDIS_REPLY_ERROR) {
+    std::string said(reply.str, std::min<size_t>(reply.len, 200));
+    bool is_of_password = !address_.password.empty() && greetings_ == 2;
+    if (is_of_password) said = without_arguments(said, address_.password);
+    return fail("Redis does not let this server in: " + said);
+  }
   if (--greetings_) return;
   state_ = up;
   heard_ms_ = monotonic_ms();
@@ -225,12 +230,12 @@ void RedisLink::send(Words words) {
 // What else this turn of the loop brings leaves in the same write.
 void RedisLink::flush_soon() {
   if (flush_posted_ || blocked_) return;
-  flush_posted_ = true;
   loop_.any_thread_post([self = self_] {
     if (!*self) return;
     (*self)->flush_posted_ = false;
     if ((*self)->is_up()) (*self)->flush();
   });
+  flush_posted_ = true;
 }
 
 void RedisLink::flush() {

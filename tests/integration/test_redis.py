@@ -560,6 +560,16 @@ def test_an_ordinary_bus_is_accepted():
 # --- Much ---
 
 
+def test_a_redis_that_knows_no_passwords_is_logged_without_what_it_repeats(handlers):
+    with Redis(config=['rename-command AUTH ""']) as redis:
+        config = f"WebSocketBus redis+unix://b0b:s3cretword@{redis.socket}\n" + config_of(redis, handlers).split("\n", 1)[1]
+        with Server(config) as server, Speaker(server) as one:
+            server.expect(r"WebSocketBus redis: .*socket: Redis does not let this server in: ERR unknown command")
+            assert one.publish("t", "here")["result"] == LOCAL_ONLY
+            assert "ERR unknown command" in server.error_log()
+            assert "s3cretword" not in server.error_log() and "b0b" not in server.error_log()
+
+
 @pytest.mark.soak
 def test_a_hundred_thousand_publications_reach_a_thousand_subscribers(handlers):
     subscribers, streams, count = 1000, 8, 12_500
