@@ -183,7 +183,7 @@ class RedisBus final : public Bus, private BusListener, private RedisLink::Owner
   ByTopic<Topic> topics_;
   std::vector<std::function<void()>> held_;  // until it is known whether Redis is there
   uint64_t generations_ = 0;
-  SeenFromRedis seen_;
+  NumbersSoFar seen_;  // has come from Redis
   ToldHere told_;
   uint64_t highest_id_ = 0;  // that this child knows of
   // All up to this has been told, of what it has subscribers of: the time in Redis at the last

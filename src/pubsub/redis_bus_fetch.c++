@@ -184,7 +184,7 @@ void RedisBus::take_fetched(Fetch& fetch, const redisReply& reply) {
                                publication->type,
                                publication->may_compress,
                                {payload.begin(), payload.end()},
-                               told_.id_of(publication->origin)});
+                               told_.id_of(publication->origin, publication->provisional_id)});
     seen_.note(publication->origin);
   }
   for (auto& answer : fetch.answers) answer(fetched);

@@ -32,7 +32,8 @@ struct RedisBus::Item {
             .may_compress = may_compress,
             .kept = kept,
             .payload = bytes_of(payload),
-            .origin = origin};
+            .origin = origin,
+            .provisional_id = provisional_id};
   }
 };
 

@@ -223,7 +223,7 @@ void RedisBus::take_message(std::string_view channel, std::string_view message) 
   BusListener* listener = listener_;
   if (!listener) return;
   publication->topic = *topic;
-  publication->provisional_id = told_.id_of(publication->origin);
+  publication->provisional_id = told_.id_of(publication->origin, publication->provisional_id);
   listener->on_publication(*publication);
   some_told_ = true;
 }

@@ -10,9 +10,9 @@
 
 namespace mws {
 
-// The highest number of each process of what has come from Redis, where a process's publications
-// come in order. Of the processes that were heard of last.
-class SeenFromRedis {
+// The highest number of each process, of those that were noted. Where a process's publications come
+// in order, that tells all of them. Of the processes that were heard of last.
+class NumbersSoFar {
  public:
   static constexpr size_t kMost = 4096;  // processes
   void note(const PublicationOrigin& origin) {
@@ -49,6 +49,7 @@ class ToldHere {
     if (ids_.try_emplace(origin, id).second) order_.push_back(origin);
     if (order_.size() > kMost) {
       ids_.erase(order_.front());
+      forgotten_.note(order_.front());
       order_.pop_front();
     }
     for (Span& span : spans_)
@@ -60,10 +61,12 @@ class ToldHere {
     spans_.push_back({id, id});
     if (spans_.size() > kMostSpans) spans_.pop_front();
   }
-  // 0: it was not told, or has its final id only.
-  uint64_t id_of(const PublicationOrigin& origin) const {
+  // 0: it was not told, or has its final id only. recorded: the provisional id that its record
+  // names, if any, which counts where more was told than is known here: outboxes hold the oldest.
+  uint64_t id_of(const PublicationOrigin& origin, uint64_t recorded) const {
     auto at = ids_.find(origin);
-    return at == ids_.end() ? 0 : at->second;
+    if (at != ids_.end()) return at->second;
+    return forgotten_.has(origin) ? recorded : 0;
   }
   struct Span {
     uint64_t first, last;
@@ -88,6 +91,7 @@ class ToldHere {
   std::unordered_map<PublicationOrigin, uint64_t, Hash, Same> ids_;
   std::deque<PublicationOrigin> order_;
   std::deque<Span> spans_;
+  NumbersSoFar forgotten_;
 };
 
 }  // namespace mws

@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::string_view kMagic = "w1";
 constexpr size_t kHeadBytes = 2 + 1 + 8 + 8;
-constexpr uint8_t kBinary = 1, kUncompressed = 2, kTransient = 4;
+constexpr size_t kProvisionalBytes = 8;
+constexpr uint8_t kBinary = 1, kUncompressed = 2, kTransient = 4, kWasProvisional = 8;
 
 void append_number(std::string& to, uint64_t number) {
   for (int i = 0; i < 8; i++) to += char(number >> i * 8);
@@ -54,12 +55,14 @@ std::optional<std::string> unescaped(std::string_view text) {
 
 std::string encode_redis_record(const Publication& publication) {
   std::string record(kMagic);
-  record.reserve(kHeadBytes + publication.payload.size());
+  record.reserve(kHeadBytes + kProvisionalBytes + publication.payload.size());
   record +=
       char((publication.type == Opcode::binary ? kBinary : 0) |
-           (publication.may_compress ? 0 : kUncompressed) | (publication.kept ? 0 : kTransient));
+           (publication.may_compress ? 0 : kUncompressed) | (publication.kept ? 0 : kTransient) |
+           (publication.provisional_id ? kWasProvisional : 0));
   append_number(record, publication.origin.process);
   append_number(record, publication.origin.number);
+  if (publication.provisional_id) append_number(record, publication.provisional_id);
   record += text_of(publication.payload);
   return record;
 }
@@ -67,13 +70,20 @@ std::string encode_redis_record(const Publication& publication) {
 std::optional<Publication> decode_redis_record(std::string_view record) {
   if (!record.starts_with(kMagic) || record.size() < kHeadBytes) return std::nullopt;
   uint8_t flags = uint8_t(record[2]);
-  if (flags & ~(kBinary | kUncompressed | kTransient)) return std::nullopt;
+  if (flags & ~(kBinary | kUncompressed | kTransient | kWasProvisional)) return std::nullopt;
   Publication publication;
   publication.type = flags & kBinary ? Opcode::binary : Opcode::text;
   publication.may_compress = !(flags & kUncompressed);
   publication.kept = !(flags & kTransient);
   publication.origin = {read_number(record.substr(3)), read_number(record.substr(11))};
-  publication.payload = bytes_of(record.substr(kHeadBytes));
+  record.remove_prefix(kHeadBytes);
+  if (flags & kWasProvisional) {
+    if (record.size() < kProvisionalBytes) return std::nullopt;
+    publication.provisional_id = read_number(record);
+    if (!publication.provisional_id || publication.provisional_id > kMaxId) return std::nullopt;
+    record.remove_prefix(kProvisionalBytes);
+  }
+  publication.payload = bytes_of(record);
   if (publication.payload.size() > kMaxRedisPayload) return std::nullopt;
   if (publication.type == Opcode::text && !is_utf8(publication.payload)) return std::nullopt;
   return publication;

@@ -2,7 +2,8 @@
 // anything, and is refused where it is not what is written here.
 //
 // A record, as it is in a stream: "w1", flags (1: binary, 2: not to be compressed, 4: not in the
-// history), process and number of its origin, 8 bytes each, the lowest first, and the payload. A
+// history, 8: it was told with a provisional id on the server of its origin), process and number of
+// its origin and, with the flag 8, that id, 8 bytes each, the lowest first, and the payload. A
 // message, as it is sent through a channel: the id in decimal, a line feed, and the record.
 //
 // For each topic there are a stream, a hash with what is known of it, and a channel, which all
@@ -21,7 +22,8 @@ constexpr size_t kMaxRedisPayload = 256 << 20;  // bytes; what is larger is nobo
 constexpr uint64_t kMaxId = (uint64_t(1) << 53) - 1;
 
 std::string encode_redis_record(const Publication& publication);
-// A view of the record, without topic and id.
+// A view of the record, without topic and id. Its provisional id means something on the server of
+// its origin only.
 std::optional<Publication> decode_redis_record(std::string_view record);
 // Without topic.
 std::optional<Publication> decode_redis_message(std::string_view message);

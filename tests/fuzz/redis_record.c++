@@ -20,6 +20,7 @@ void compare(const std::optional<test::PlainRecord>& plain,
   demand(!(plain->flags & 4) == publication->kept, "the same of the history");
   demand(plain->process == publication->origin.process, "the same process");
   demand(plain->number == publication->origin.number, "the same number");
+  demand(plain->provisional_id == publication->provisional_id, "the same provisional id");
   demand_same("the payload", plain->payload, text_of(publication->payload));
 }
 
