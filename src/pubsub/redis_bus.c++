@@ -131,7 +131,10 @@ void RedisBus::ping(uint64_t number) {
 
 void RedisBus::on_down(RedisLink&, const std::string& reason) { go_away(reason); }
 
-void RedisBus::on_read_end(RedisLink&) {
+void RedisBus::on_read_end(RedisLink&) { end_batch(); }
+
+// There is a listener, as some was told.
+void RedisBus::end_batch() {
   if (std::exchange(some_told_, false)) listener_.load()->on_batch_end();
 }
 
@@ -144,7 +147,7 @@ void RedisBus::on_reply(RedisLink& link, const redisReply& reply) {
   switch (awaited.kind) {
     case Awaited::script: return take_script(awaited, reply);
     case Awaited::published: return take_published(reply);
-    case Awaited::fetched: return take_fetched(*awaited.fetch, reply);
+    case Awaited::fetched: return take_fetched(awaited.fetch, reply);
     case Awaited::cleared:
       return awaited.clear(reply.type == REDIS_REPLY_INTEGER ? Outcome::published
                                                              : Outcome::local_only);
@@ -154,7 +157,8 @@ void RedisBus::on_reply(RedisLink& link, const redisReply& reply) {
 }
 
 void RedisBus::take_time(const redisReply& reply) {
-  if (reply.type != REDIS_REPLY_ARRAY || reply.elements != 2)
+  if (reply.type != REDIS_REPLY_ARRAY || reply.elements != 2 ||
+      reply.element[0]->type != REDIS_REPLY_STRING || reply.element[1]->type != REDIS_REPLY_STRING)
     return go_away("it does not tell the time: " + std::string(text_of(reply)));
   uint64_t time_us = strtoull(reply.element[0]->str, nullptr, 10) * 1'000'000 +
                      strtoull(reply.element[1]->str, nullptr, 10);
@@ -188,6 +192,7 @@ void RedisBus::go_away(const std::string& reason) {
   channels_->drop();
   if (mode_ == up && monotonic_ms() - up_ms_ > kSteady_ms) failures_ = 0;
   connect_later();
+  end_batch();  // what failed behind it will not end it
   if (mode_ == away) return;
   mode_ = away;
   is_away_ = true;

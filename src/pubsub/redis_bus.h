@@ -125,6 +125,7 @@ class RedisBus final : public Bus, private BusListener, private RedisLink::Owner
 
   void loop_publish(std::unique_ptr<Item> item);
   void fail_awaited();
+  void end_batch();
   void send_items();
   void send(Item& item);
   void load_script(std::string_view script, std::string_view name);
@@ -133,6 +134,8 @@ class RedisBus final : public Bus, private BusListener, private RedisLink::Owner
   void ping(uint64_t number);
   void take_published(const redisReply& reply);
   void take_refused(const redisReply& reply);
+  std::unique_ptr<Item> take_first_item();
+  void refuse_next_of(const std::string& topic);
   // With an id from `lowest` on. Any thread.
   void deliver_here(Item& item, uint64_t lowest);
   void keep_for_later(std::unique_ptr<Item> item);
@@ -149,7 +152,9 @@ class RedisBus final : public Bus, private BusListener, private RedisLink::Owner
 
   void loop_fetch(FetchPointer fetch);
   void send_fetch(FetchPointer fetch);
-  void take_fetched(Fetch& fetch, const redisReply& reply);
+  void send_page(FetchPointer fetch);
+  void take_fetched(const FetchPointer& fetch, const redisReply& reply);
+  Fetched read_fetched(Fetch& fetch, const redisReply& reply);
   void fetch_here(Fetch& fetch);
   void state_here(Fetch& fetch);
 
@@ -177,7 +182,8 @@ class RedisBus final : public Bus, private BusListener, private RedisLink::Owner
   std::string publish_sha_, fetch_sha_;   // how Redis calls the scripts
   std::deque<Awaited> awaited_, pushes_;  // of commands_ and channels_
   std::deque<std::unique_ptr<Item>> items_;
-  size_t sent_ = 0;  // of them, the first so many
+  size_t sent_ = 0;              // of them, the first so many
+  ByTopic<uint64_t> last_sent_;  // of what was sent, the last number to each topic
   size_t items_bytes_ = 0, in_flight_bytes_ = 0;
   uint64_t dropped_ = 0;
   ByTopic<Topic> topics_;

@@ -146,33 +146,58 @@ void RedisBus::send_fetch(FetchPointer fetch) {
     query.provisional_since = std::max(query.provisional_since, query.since);
     query.since = span->first - 1;
   }
+  send_page(std::move(fetch));
+}
+
+void RedisBus::send_page(FetchPointer fetch) {
+  const FetchQuery& query = fetch->query;
   uint64_t keep_s = std::max<uint64_t>(kKeepFacts_s, history_.age_us / 1'000'000 + 1);
   std::string stream = names_.stream(fetch->topic), facts = names_.facts(fetch->topic),
               since = std::to_string(std::min(query.since, kMaxId)),
               last = std::to_string(query.last),
               most = std::to_string(std::min(query.max_bytes, kMostFetched)),
               count = std::to_string(history_.count), age = std::to_string(history_.age_us),
-              keep = std::to_string(keep_s);
+              keep = std::to_string(keep_s),
+              keep_asked = std::to_string(fetch->state ? 0 : kKeepAsked_s);
   std::string_view words[] = {"EVALSHA", fetch_sha_, "2",   stream, facts, since,
-                              last,      most,       count, age,    keep};
+                              last,      most,       count, age,    keep,  keep_asked};
   awaited_.push_back({.kind = Awaited::fetched, .fetch = std::move(fetch)});
   commands_->send(words);
 }
 
-void RedisBus::take_fetched(Fetch& fetch, const redisReply& reply) {
+void RedisBus::take_fetched(const FetchPointer& fetch, const redisReply& reply) {
   if (reply.type != REDIS_REPLY_ARRAY || reply.elements < 4) {
     go_away("it does not tell what was published: " + std::string(text_of(reply)));
-    return fetch_here(fetch);
+    return fetch_here(*fetch);
   }
   auto at = [&](size_t i) -> const redisReply& { return *reply.element[i]; };
-  uint64_t last = number_of(at(0)).value_or(0), lost = number_of(at(1)).value_or(0);
+  uint64_t last = number_of(at(0)).value_or(0);
   highest_id_ = std::max(highest_id_, last);
-  if (fetch.state)
-    return fetch.state({subscribers_here(fetch.topic), number_of(at(2)).value_or(0), last});
+  if (fetch->state)
+    return fetch->state({subscribers_here(fetch->topic), number_of(at(2)).value_or(0), last});
+  Fetched fetched = read_fetched(*fetch, reply);
+  // Who asked goes on behind the last entry: where there is none, that is done here.
+  if (fetched.entries.empty() && fetched.more) {
+    fetch->gap = fetched.gap;
+    uint64_t read =
+        reply.elements < 6 ? 0 : number_of(at((reply.elements - 2) & ~size_t(1))).value_or(0);
+    if (read > fetch->query.since) {
+      fetch->query.since = read;
+      return send_page(fetch);
+    }
+    fetched.more = false;
+    fetched.gap = true;
+  }
+  for (auto& answer : fetch->answers) answer(fetched);
+}
+
+Fetched RedisBus::read_fetched(Fetch& fetch, const redisReply& reply) {
+  auto at = [&](size_t i) -> const redisReply& { return *reply.element[i]; };
+  uint64_t lost = number_of(at(1)).value_or(0);
   Fetched fetched;
-  fetched.last_id = last;
+  fetched.last_id = number_of(at(0)).value_or(0);
   fetched.last_provisional_id = fetch.query.provisional_since;
-  fetched.gap = fetch.query.since && fetch.query.since < lost;
+  fetched.gap = fetch.gap || (fetch.query.since && fetch.query.since < lost);
   fetched.more = number_of(at(3)).value_or(0);
   for (size_t i = 4; i + 1 < reply.elements; i += 2) {
     auto id = number_of(at(i));
@@ -187,7 +212,7 @@ void RedisBus::take_fetched(Fetch& fetch, const redisReply& reply) {
                                told_.id_of(publication->origin, publication->provisional_id)});
     seen_.note(publication->origin);
   }
-  for (auto& answer : fetch.answers) answer(fetched);
+  return fetched;
 }
 
 // --- While Redis is away ---

@@ -22,8 +22,9 @@ struct RedisBus::Item {
   const bool may_compress, kept;
   Received received;  // empty once it was called
   PublicationOrigin origin;
-  uint64_t seen_id = 0;         // Redis has sent it
-  uint64_t provisional_id = 0;  // it was delivered here
+  uint64_t seen_id = 0;          // Redis has sent it
+  uint64_t provisional_id = 0;   // it was delivered here
+  bool follows_refused = false;  // it was sent right behind one to this topic that was refused
 
   size_t bytes() const { return sizeof(Item) + topic.size() + payload.size(); }
   Publication publication() const {
@@ -46,6 +47,7 @@ struct RedisBus::Fetch {
   FetchQuery query;
   std::vector<std::function<void(Fetched)>> answers;
   std::function<void(const SharedTopics::State&)> state;  // then only that is wanted
+  bool gap = false;                                       // in what was read already
 
   bool is_like(const Fetch& other) const {
     return !state && !other.state && query.since == other.query.since &&
@@ -55,6 +57,7 @@ struct RedisBus::Fetch {
 };
 
 inline constexpr uint64_t kKeepFacts_s = 7 * 24 * 3600;  // of topics that nobody uses any more
+inline constexpr uint64_t kKeepAsked_s = 600;            // of topics that nothing was published to
 
 inline std::string_view text_of(const redisReply& reply) {
   return reply.str ? std::string_view(reply.str, reply.len) : std::string_view();

@@ -92,6 +92,7 @@ void RedisBus::send_items() {
 }
 
 void RedisBus::send(Item& item) {
+  uint64_t before = std::exchange(last_sent_[item.topic], item.origin.number);
   bool fits = item.payload.size() <= history_.bytes;
   std::string kept = !item.kept                 ? "0"
                      : !fits || !history_.count ? "-1"
@@ -103,23 +104,31 @@ void RedisBus::send(Item& item) {
               keep_stream = std::to_string(keep_s),
               keep_facts = std::to_string(std::max(keep_s, kKeepFacts_s)),
               channel = names_.channel(item.topic),
-              record = encode_redis_record(item.publication());
-  std::string_view words[] = {"EVALSHA",  publish_sha_, "2",    stream, facts,
-                              process,    number,       lowest, kept,   keep_stream,
-                              keep_facts, channel,      record};
+              record = encode_redis_record(item.publication()), previous = std::to_string(before);
+  std::string_view words[] = {"EVALSHA",  publish_sha_, "2",    stream,  facts,
+                              process,    number,       lowest, kept,    keep_stream,
+                              keep_facts, channel,      record, previous};
   awaited_.push_back({.kind = Awaited::published});
   commands_->send(words);
+}
+
+// Which was sent, and has its answer.
+std::unique_ptr<RedisBus::Item> RedisBus::take_first_item() {
+  std::unique_ptr<Item> item = std::move(items_.front());
+  items_.pop_front();
+  sent_--;
+  items_bytes_ -= item->bytes();
+  in_flight_bytes_ -= item->bytes();
+  auto last = last_sent_.find(item->topic);
+  if (last != last_sent_.end() && last->second == item->origin.number) last_sent_.erase(last);
+  return item;
 }
 
 void RedisBus::take_published(const redisReply& reply) {
   if (reply.type == REDIS_REPLY_ERROR) return take_refused(reply);
   if (reply.type != REDIS_REPLY_INTEGER || items_.empty() || !sent_)
     return go_away("it does not answer as scripts do");
-  std::unique_ptr<Item> item = std::move(items_.front());
-  items_.pop_front();
-  sent_--;
-  items_bytes_ -= item->bytes();
-  in_flight_bytes_ -= item->bytes();
+  std::unique_ptr<Item> item = take_first_item();
   uint64_t id = uint64_t(reply.integer);
   highest_id_ = std::max(highest_id_, std::min(id, kMaxId));
   release(*item);
@@ -130,22 +139,32 @@ void RedisBus::take_published(const redisReply& reply) {
 // One of which Redis says that it never will take it reaches this server alone.
 void RedisBus::take_refused(const redisReply& reply) {
   std::string_view error = text_of(reply);
-  if (items_.empty() || !sent_ || may_pass(error))
-    return go_away("it takes no publications: " + std::string(error));
+  bool is_refused = sent_ && (!may_pass(error) ||
+                              (error.starts_with("TRYAGAIN") && items_.front()->follows_refused));
+  if (!is_refused) return go_away("it takes no publications: " + std::string(error));
   log(LogLevel::error,
       settings_.address.name() + " refuses a publication, which reaches this server alone: " +
           std::string(error.substr(0, 300)) +
           (is_of_cluster(error) ? " (of a cluster's nodes, only one that has all topics will do)"
                                 : ""));
-  std::unique_ptr<Item> item = std::move(items_.front());
-  items_.pop_front();
-  sent_--;
-  items_bytes_ -= item->bytes();
-  in_flight_bytes_ -= item->bytes();
+  refuse_next_of(items_.front()->topic);
+  std::unique_ptr<Item> item = take_first_item();
   release(*item);
   item->origin = {};  // it will not come from Redis
   if (!item->provisional_id) deliver_here(*item, highest_id_ + 1);
   send_items();
+}
+
+// Redis does not take what follows in this topic, as that was to come behind it. It would refuse it
+// again and again, so that is for good too.
+void RedisBus::refuse_next_of(const std::string& topic) {
+  auto last = last_sent_.find(topic);
+  if (last == last_sent_.end() || last->second == items_.front()->origin.number) return;
+  for (size_t i = 1; i < sent_; i++)
+    if (items_[i]->topic == topic) {
+      items_[i]->follows_refused = true;
+      return;
+    }
 }
 
 // --- While Redis is away ---
@@ -178,6 +197,7 @@ void RedisBus::keep_for_later(std::unique_ptr<Item> item) {
 // then it is not done again.
 void RedisBus::take_back_items() {
   sent_ = 0;
+  last_sent_.clear();
   in_flight_bytes_ = 0;
   items_bytes_ = 0;
   for (auto& item : std::exchange(items_, {})) {
@@ -186,6 +206,7 @@ void RedisBus::take_back_items() {
       answer(*item, {Outcome::published, item->seen_id, subscribers_here(item->topic)});
       continue;
     }
+    item->follows_refused = false;
     if (!item->provisional_id) deliver_here(*item, first_provisional_);
     keep_for_later(std::move(item));
   }

@@ -5,17 +5,22 @@
 // it. The facts: last, the last id; kept, the last that went into the history; lost: of what
 // was published up to this, something may not be kept; and for each process that publishes p and
 // its number, how many of its publications were taken: those that come once more are not.
+// Behind that number stands the second at which it was.
 #pragma once
 #include <string_view>
 
 namespace mws {
 
 // ARGV: process's field, number, lowest id, how many to keep (0: none of it, as wanted; -1: none
-// of it, which is a loss), seconds to keep the stream, seconds to keep the facts, channel, record.
-// The id.
+// of it, which is a loss), seconds to keep the stream, seconds to keep the facts, channel, record,
+// the number of the one to this topic that was sent before it on this connection and is not known
+// to have been taken (0: none). The id; or an error if that one was not taken: then all come again,
+// in their order.
 constexpr std::string_view kPublishScript = R"lua(
 local facts = redis.call('HMGET', KEYS[2], 'last', 'kept', ARGV[1], 'lost')
-if facts[3] and tonumber(facts[3]) >= tonumber(ARGV[2]) then return tonumber(facts[1] or 0) end
+local taken = facts[3] and tonumber(string.match(facts[3], '^%d+')) or 0
+if taken >= tonumber(ARGV[2]) then return tonumber(facts[1] or 0) end
+if taken < tonumber(ARGV[9]) then return redis.error_reply('TRYAGAIN what was sent before it was not taken') end
 local last = tonumber(facts[1] or 0)
 if not facts[1] then
   local stream = redis.pcall('XINFO', 'STREAM', KEYS[1])
@@ -29,7 +34,7 @@ local time = redis.call('TIME')
 local id = math.max(last + 1, tonumber(time[1]) * 1000000 + tonumber(time[2]), tonumber(ARGV[3]))
 local text = string.format('%.0f', id)
 local before = facts[2] or facts[4] or string.format('%.0f', id - 1)
-local new = {'last', text, ARGV[1], ARGV[2]}
+local new = {'last', text, ARGV[1], ARGV[2] .. ' ' .. time[1]}
 local function put(name, value) new[#new + 1] = name; new[#new + 1] = value end
 if not facts[1] then put('lost', string.format('%.0f', id - 1)) end
 local count = tonumber(ARGV[4])
@@ -43,8 +48,10 @@ end
 redis.call('HSET', KEYS[2], unpack(new))
 redis.call('EXPIRE', KEYS[2], ARGV[6])
 if not facts[3] and redis.call('HLEN', KEYS[2]) > 200 then
-  for _, name in ipairs(redis.call('HKEYS', KEYS[2])) do
-    if string.sub(name, 1, 1) == 'p' and name ~= ARGV[1] then redis.call('HDEL', KEYS[2], name) end
+  local all = redis.call('HGETALL', KEYS[2])
+  for i = 1, #all, 2 do
+    local at = string.sub(all[i], 1, 1) == 'p' and tonumber(string.match(all[i + 1], ' (%d+)$') or 0)
+    if at and at + 86400 < tonumber(time[1]) then redis.call('HDEL', KEYS[2], all[i]) end
   end
 end
 redis.call('PUBLISH', ARGV[7], text .. '\n' .. ARGV[8])
@@ -52,17 +59,23 @@ return id
 )lua";
 
 // ARGV: since, last, most bytes, how many are kept, their age in microseconds (0: any), seconds to
-// keep the facts. The last id; of what was published up to this id, something is not kept; how many
-// are; 1 if there is more; and each entry's id and record.
+// keep the facts, and seconds to keep them where nothing was published (0: not at all). The last
+// id; of what was published up to this id, something is not kept; how many are; 1 if there is more;
+// and each entry's id and record.
 constexpr std::string_view kFetchScript = R"lua(
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local facts = redis.call('HMGET', KEYS[2], 'last', 'lost', 'kept')
 if not facts[2] then
   facts = {facts[1] or now, now, facts[3]}
-  redis.call('HSET', KEYS[2], 'last', string.format('%.0f', facts[1]), 'lost', string.format('%.0f', now))
+  if ARGV[7] ~= '0' then
+    redis.call('HSET', KEYS[2], 'last', string.format('%.0f', facts[1]), 'lost', string.format('%.0f', now))
+  end
 end
-redis.call('EXPIRE', KEYS[2], ARGV[6])
+if ARGV[7] ~= '0' then
+  local published = redis.call('HLEN', KEYS[2]) > 2  -- it is by some process
+  redis.call('EXPIRE', KEYS[2], published and ARGV[6] or ARGV[7])
+end
 local since, last, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local count, age = tonumber(ARGV[4]), tonumber(ARGV[5])
 local lost = tonumber(facts[2])

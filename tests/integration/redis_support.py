@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,12 @@ def program():
         if shutil.which(name):
             return shutil.which(name)
     raise FileNotFoundError("redis-server; tools/need test installs it")
+
+
+def script(name):
+    """The script of that name in redis_scripts.h."""
+    source = (pathlib.Path(__file__).parents[2] / "src/pubsub/redis_scripts.h").read_text()
+    return re.search(name + r' = R"lua\((.*?)\)lua"', source, re.DOTALL)[1]
 
 
 class Redis:

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harness import LIMIT_S, Server, eventually, free_port
-from redis_support import LOCAL_ONLY, Redis, Speaker, publish_until
+from redis_support import LOCAL_ONLY, Redis, Speaker, publish_until, script
 
 AWAY = r"WebSocketBus redis: .*; until it is back, publications reach this server alone"
 BACK = r"WebSocketBus redis: .* is back; \d+ publications that waited are sent"
@@ -215,6 +215,73 @@ def test_a_server_that_only_publishes(mpm, handlers):
         got = set()
         while not {"away", "again"} <= got:  # each child sends its own when it is back
             got.update(one.data(1))
+
+
+# --- What Redis holds ---
+
+
+def take(redis, process, number, previous=0):
+    """What a child asks of Redis for a publication, on keys of its own."""
+    return redis.command("EVAL", script("kPublishScript"), 2, "s", "f", process, number, 0, 10, 100, 100, "c", f"{process} {number}", previous)
+
+
+def test_redis_takes_no_publication_before_the_one_that_precedes_it():
+    with Redis() as redis:
+        take(redis, "p1", 1)
+        with pytest.raises(RuntimeError, match="TRYAGAIN"):  # 2 was refused for a moment
+            take(redis, "p1", 3, previous=2)
+        ids = [take(redis, "p1", 2), take(redis, "p1", 3, previous=2)]
+        assert take(redis, "p1", 2) == take(redis, "p1", 3, previous=2) == ids[1]  # once more
+        assert [fields[1] for _, fields in redis.command("XRANGE", "s", "-", "+")] == [b"p1 1", b"p1 2", b"p1 3"]
+
+
+def test_redis_forgets_only_processes_of_long_ago():
+    with Redis() as redis:
+        now = int(redis.command("TIME")[0])
+        for i in range(150):
+            redis.command("HSET", "f", f"pnew{i}", f"5 {now - 3600}", f"pold{i}", f"5 {now - 90_000}")
+        take(redis, "p1", 1)
+        names = [name.decode() for name in redis.command("HKEYS", "f") if name.startswith(b"p")]
+        assert sorted(names) == sorted(["p1", *(f"pnew{i}" for i in range(150))])
+        assert len(redis.command("XRANGE", "s", "-", "+")) == 1
+        take(redis, "pnew0", 5)  # still known
+        assert len(redis.command("XRANGE", "s", "-", "+")) == 1
+
+
+def test_who_only_asks_leaves_little_in_redis(handlers):
+    lines = "<Location /publish>\nSetHandler websocket-publish\nRequire ip 127.0.0.1\n</Location>"
+    with Redis() as redis, servers_of(redis, handlers, lines, count=1) as [server], Speaker(server) as one:
+        assert server.http("/publish/asked")[0] == 200
+        assert redis.command("KEYS", "*") == []
+        one.subscribe("t")
+        facts = "websocket:{t}:f"
+        assert redis.command("KEYS", "*") == [facts.encode()] and 0 < redis.command("TTL", facts) <= 600
+        one.publish("t", "")
+        assert redis.command("TTL", facts) > 600_000
+        with Speaker(server) as other:
+            other.subscribe("t", last=1)
+        assert redis.command("TTL", facts) > 600_000
+
+
+def test_a_history_with_much_of_somebody_else_is_read_to_its_end(handlers):
+    with Redis() as redis, servers_of(redis, handlers, count=1) as [server], Speaker(server) as one, Speaker(server) as late:
+        first = one.publish("t", "first")["id"]
+        for i in range(1, 41):  # more than is read at once
+            redis.command("XADD", "websocket:{t}:s", f"{first + i}-0", "r", "x" * 20_000)
+        one.publish("t", "last")
+        late.subscribe("t", since=first)
+        assert late.data(1) == ["last"] and not late.behind
+
+
+def test_what_redis_refuses_for_good_reaches_this_server_in_its_order(handlers):
+    with Redis() as redis, servers_of(redis, handlers, count=1, expect=["refuses a publication, which reaches this server alone"]) as [server], \
+            Speaker(server) as one, Speaker(server) as other:
+        one.subscribe("t")
+        redis.command("SET", "websocket:{t}:s", "not a stream")
+        for i in range(100):
+            other.post("t", str(i))
+        assert one.data(100) == [str(i) for i in range(100)]
+        assert one.publish("u", "")["result"] == 0
 
 
 # --- Redis comes and goes ---
@@ -493,9 +560,19 @@ def test_a_wrong_password_is_logged_but_not_told(url, handlers):
             assert "wr0ngword" not in server.error_log()
 
 
+def test_a_redis_that_knows_no_passwords_is_logged_without_what_it_repeats(handlers):
+    with Redis(config=['rename-command AUTH ""']) as redis:
+        config = f"WebSocketBus redis+unix://b0b:s3cretword@{redis.socket}\n" + config_of(redis, handlers).split("\n", 1)[1]
+        with Server(config) as server, Speaker(server) as one:
+            server.expect(r"WebSocketBus redis: .*socket: Redis does not let this server in: ERR unknown command")
+            assert one.publish("t", "here")["result"] == LOCAL_ONLY
+            assert "ERR unknown command" in server.error_log()
+            assert "s3cretword" not in server.error_log() and "b0b" not in server.error_log()
+
+
 def test_a_user_of_redis_with_few_rights(handlers):
     rights = "on >word ~websocket:* &websocket:* -@all +eval +evalsha +script|load +auth +ping +select +subscribe +unsubscribe +publish +time " \
-             "+hmget +hset +hget +hlen +hkeys +hdel +xadd +xrange +xrevrange +xlen +xinfo|stream +expire +del"
+             "+hmget +hset +hget +hlen +hgetall +hdel +xadd +xrange +xrevrange +xlen +xinfo|stream +expire +del"
     with Redis(config=[f"user friend {rights}"]) as redis:
         url = redis.url().replace("redis+unix://", "redis+unix://friend:word@")
         with Server(f"WebSocketBus {url}\n" + config_of(redis, handlers).split("\n", 1)[1]) as server, Speaker(server) as one:
@@ -558,16 +635,6 @@ def test_an_ordinary_bus_is_accepted():
 
 
 # --- Much ---
-
-
-def test_a_redis_that_knows_no_passwords_is_logged_without_what_it_repeats(handlers):
-    with Redis(config=['rename-command AUTH ""']) as redis:
-        config = f"WebSocketBus redis+unix://b0b:s3cretword@{redis.socket}\n" + config_of(redis, handlers).split("\n", 1)[1]
-        with Server(config) as server, Speaker(server) as one:
-            server.expect(r"WebSocketBus redis: .*socket: Redis does not let this server in: ERR unknown command")
-            assert one.publish("t", "here")["result"] == LOCAL_ONLY
-            assert "ERR unknown command" in server.error_log()
-            assert "s3cretword" not in server.error_log() and "b0b" not in server.error_log()
 
 
 @pytest.mark.soak
