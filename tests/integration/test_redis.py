@@ -432,6 +432,23 @@ def test_an_outbox_has_an_end(limit, kept, handlers):
         assert [data.strip() for data in other.until("end")] == [*map(str, range(kept)), "end"]
 
 
+def test_what_an_outbox_sends_after_a_long_absence_does_not_come_twice(handlers):
+    with Redis() as redis, servers_of(redis, handlers, options="outbox-count=10", count=1, expect=[AWAY, BACK, "the outbox is full"]) as [server], \
+            Speaker(server) as one, Speaker(server) as near, Speaker(server) as another:
+        near.subscribe("t")
+        another.subscribe("elsewhere")
+        redis.stop()
+        eventually(lambda: "until it is back" in server.error_log(), "nobody knows that Redis is gone")
+        for i in range(10):
+            one.post("t", str(i))
+        for _ in range(70_000):  # more than a child remembers each of
+            one.post("elsewhere", "", transient=True)
+        redis.start()
+        find_again(one)
+        one.publish("t", "end")
+        assert near.until("end") == [*map(str, range(10)), "end"]
+
+
 def test_redis_may_come_later_than_its_servers(handlers):
     with Redis() as redis:
         redis.stop()
