@@ -94,8 +94,10 @@ class Crowd:
 class Publishers:
     """They publish in turns, through a WebSocket for each topic and publisher, as fast as the server takes it."""
 
-    def __init__(self, server, path_of, topics, names):
-        self.sockets = {(name, topic): self.open(server, path_of(topic)) for name in names for topic in topics}
+    def __init__(self, servers, path_of, topics, names):
+        """Each publisher is at one of the servers."""
+        self.sockets = {(name, topic): self.open(servers[number % len(servers)], path_of(topic))
+                        for number, name in enumerate(names) for topic in topics}
         self.number = collections.Counter()
         self.unsent = collections.defaultdict(bytes)
 

@@ -1,5 +1,6 @@
 """Each subscriber gets each publication once and in its publisher's order: over children, when one is killed, and over graceful restarts."""
 
+import contextlib
 import json
 import os
 import select
@@ -9,6 +10,7 @@ import pytest
 
 from crowd import Crowd, Publishers
 from harness import CLOSE, LIMIT_S, TEXT, Client, Server, eventually
+from redis_support import Redis
 
 # Publishers' sockets do not get what they publish: they are at another location. All is kept, so that nothing is a gap.
 CONFIG = """
@@ -26,12 +28,20 @@ WebSocketBus local size=4M
     WebSocketHandler topics
     WebSocketParam history 1000000
 </Location>
+<Location /state>
+    SetHandler websocket-publish
+    Require all granted
+</Location>
 """
 CHILDREN = 3
 
 
 def config(children=CHILDREN):
     return CONFIG.format(children=children)
+
+
+def subscribed(server, topics):
+    return sum(json.loads(server.http(f"/state?topic={topic}")[2])["subscribers"] for topic in topics)
 
 
 def children_of(server, members):
@@ -42,19 +52,19 @@ def spread(server, crowd, count, topics):
     """So many subscribers of the topics in turn, and of more than one child."""
     # Some threads are busy, so that not all connections go to one child.
     held = [] if server.mpm == "prefork" else server.begin_requests(4)
-    for number in range(count):
-        topic = topics[number % len(topics)]
-        crowd.join(server, f"/out/{topic}", topic)
+    members = [crowd.join(server, f"/out/{topics[number % len(topics)]}", topics[number % len(topics)]) for number in range(count)]
     for each in held:
         each.close()
-    assert len(set(children_of(server, crowd.members).values())) > 1, "all are in one child"
+    assert len(set(children_of(server, members).values())) > 1, "all are in one child"
 
 
-def play(server, subscribers, topics, publishers, publications):
+def play(servers, subscribers, topics, publishers, publications):
     """Publishes so many in all, over topics and publishers in turn; every subscriber has to get those of its topic."""
     crowd = Crowd()
-    spread(server, crowd, subscribers, topics)
-    publishing = Publishers(server, lambda topic: f"/in?topic={topic}", topics, [f"p{number}" for number in range(publishers)])
+    for server in servers:
+        spread(server, crowd, subscribers // len(servers), topics)
+        eventually(lambda: subscribed(server, topics) == subscribers // len(servers), "not all have subscribed")
+    publishing = Publishers(servers, lambda topic: f"/in?topic={topic}", topics, [f"p{number}" for number in range(publishers)])
     keys = list(publishing.sockets)
     for number in range(publications):
         while not publishing.publish(keys[number % len(keys)]):
@@ -72,13 +82,30 @@ def play(server, subscribers, topics, publishers, publications):
 
 def test_everybody_gets_every_publication_once_and_in_order(mpm):
     with Server(config(), mpm=mpm, threads=8) as server:
-        play(server, subscribers=200, topics=[f"t{number}" for number in range(10)], publishers=8, publications=4000)
+        play([server], subscribers=200, topics=[f"t{number}" for number in range(10)], publishers=8, publications=4000)
 
 
 @pytest.mark.soak
 def test_a_hundred_thousand_publications_from_eight_publishers_to_a_thousand_subscribers():
     with Server(config(), threads=25) as server:
-        play(server, subscribers=1000, topics=[f"t{number}" for number in range(50)], publishers=8, publications=100_000)
+        play([server], subscribers=1000, topics=[f"t{number}" for number in range(50)], publishers=8, publications=100_000)
+
+
+def two_servers(redis, threads):
+    return [Server(config().replace("WebSocketBus local", f"WebSocketBus redis+unix:{redis.socket}"), threads=threads) for _ in range(2)]
+
+
+def test_two_servers_and_their_children_get_every_publication_once_and_in_order():
+    with Redis() as redis, contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(server) for server in two_servers(redis, 8)]
+        play(servers, subscribers=200, topics=[f"t{number}" for number in range(10)], publishers=8, publications=2000)
+
+
+@pytest.mark.soak
+def test_a_hundred_thousand_publications_through_two_servers():
+    with Redis() as redis, contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(server) for server in two_servers(redis, 25)]
+        play(servers, subscribers=1000, topics=[f"t{number}" for number in range(50)], publishers=8, publications=100_000)
 
 
 def test_a_child_that_is_killed_in_mid_stream_harms_only_its_own(mpm):
@@ -86,7 +113,7 @@ def test_a_child_that_is_killed_in_mid_stream_harms_only_its_own(mpm):
         server.expect(r"AH00052: child pid \d+ exit signal Killed \(9\)")
         crowd = Crowd()
         spread(server, crowd, 60, ["t"])
-        publishing = Publishers(server, lambda topic: f"/in?topic={topic}", ["t"], [f"p{number}" for number in range(6)])
+        publishing = Publishers([server], lambda topic: f"/in?topic={topic}", ["t"], [f"p{number}" for number in range(6)])
         keys = list(publishing.sockets)
         publisher_children = {key: server.child_of(type("", (), {"connection": publishing.sockets[key]})) for key in keys}
         victims = set(children_of(server, crowd.members).values())
