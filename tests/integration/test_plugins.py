@@ -390,7 +390,7 @@ def test_detaching_is_for_the_location_that_says_so(plugins):
 @pytest.mark.parametrize("symbol, reason", [
     ("small_init", "has a table of version 0, as plugins of apache-websocket do, but not of 40 bytes as theirs; a handler's says WS_ABI_VERSION"),
     ("deaf_init", "is a plugin of apache-websocket without on_message"),
-    ("next_init", "speaks handler ABI 7, this server 1 to 1"),
+    ("next_init", "speaks handler ABI 7, this server 1 to 2"),
     ("null_init", "null_init returned no handler"),
     ("no_init", "is no handler: it exports no function no_init"),
 ])
