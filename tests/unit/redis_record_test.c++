@@ -33,7 +33,8 @@ TEST(RedisRecord, ComesBackAsItWas) {
     EXPECT_EQ(got->origin.process, given.origin.process);
     EXPECT_EQ(got->origin.number, given.origin.number);
     EXPECT_EQ(text_of(got->payload), text_of(given.payload));
-    auto message = decode_redis_message("9007199254740991\n" + record);
+    std::string sent = "9007199254740991\n" + record;
+    auto message = decode_redis_message(sent);
     ASSERT_TRUE(message);
     EXPECT_EQ(message->id, kMaxId);
     EXPECT_EQ(text_of(message->payload), text_of(given.payload));
