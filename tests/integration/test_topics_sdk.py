@@ -121,7 +121,8 @@ def test_what_is_published_comes_until_it_has_unsubscribed(server, peers, topic,
     assert one.ask(f"{where}publish {topic} second") == OK
     other.await_published("first", "second")
     # What one thread publishes comes in its order: had it not gone by, it would be there.
-    one.subscribe(topic)
+    # By the same way: what a callback does may overtake what a thread did by the handle.
+    one.subscribe(topic, before=where)
     other.ask(f"{where}publish {topic} third")
     one.await_published("third")
 
