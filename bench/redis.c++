@@ -97,7 +97,7 @@ int play(const char* socket, size_t rounds) {
   SharedTopics topics(memory, std::span(&descriptor, 1));
   Log log;
   Loop loop;
-  RedisBus::Settings settings;
+  RedisSettings settings;
   settings.address.path = socket;
   settings.outbox_count = rounds;
   RedisBus bus(

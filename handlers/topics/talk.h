@@ -139,14 +139,9 @@ class Talk {
   // The answer to a publish with a ref.
   struct Receipt {
     void operator()(const ws_published& published) const {
-      Json json;
-      if (published.result < 0) {
-        json = error("failed", "the server could not publish", {.topic = topic, .ref = ref});
-      } else {
-        json = {{"type", "published"}, {"topic", topic}, {"id", published.id}};
-        if (published.result == WS_LOCAL_ONLY) json["local"] = true;
-        json["ref"] = ref;
-      }
+      Json json = {{"type", "published"}, {"topic", topic}, {"id", published.id}};
+      if (published.result == WS_LOCAL_ONLY) json["local"] = true;
+      json["ref"] = ref;
       if (now->thread == std::this_thread::get_id() && !now->is_over) now->answer = json.dump();
       else to.send_text(json.dump());
     }

@@ -10,6 +10,8 @@ namespace mws {
 
 namespace {
 
+static_assert(kMaxTopic == WS_MAX_TOPIC);
+
 std::atomic<Hub*> hub_of_process = nullptr;
 
 // What is wrong with a topic; or nullptr.

@@ -279,10 +279,12 @@ const command_rec kDirectives[] = {
                   "(default 30 s, 0 closes all at once)"),
     AP_INIT_TAKE1("WebSocketDrainCode", setter(set_drain_code), nullptr, RSRC_CONF,
                   "close code of a graceful restart or stop, 1001 (the default) or 1012"),
-    AP_INIT_TAKE_ARGV("WebSocketBus", setter(set_bus), nullptr, RSRC_CONF,
-                      "how publications get to all subscribers: local (the default), and "
-                      "size=BYTES of the memory through which child processes hear each other "
-                      "(default 16M)"),
+    AP_INIT_TAKE_ARGV(
+        "WebSocketBus", setter(set_bus), nullptr, RSRC_CONF,
+        "how publications get to all subscribers: local (the default), "
+        "redis://HOST or redis+unix:/PATH, and size=BYTES of the memory through which "
+        "child processes hear each other (default 16M); for Redis outbox-count=, "
+        "outbox-bytes= and password-file= too"),
     AP_INIT_TAKE_ARGV("WebSocketTopicHistory", setter(set_topic_history), nullptr, RSRC_CONF,
                       "what is kept of each topic, count=NUMBER, bytes=BYTES and age=TIME, and in "
                       "all memory=BYTES (default count=100 bytes=1M memory=32M)"),

@@ -18,13 +18,6 @@ constexpr apr_off_t kDefaultMaxMessage = 1 << 20;  // bytes
 
 struct HandlerUse;
 
-// WebSocketBus redis://...
-struct RedisConfig {
-  RedisAddress address;
-  size_t outbox_count = 10'000;  // publications
-  size_t outbox_bytes = 16 << 20;
-};
-
 // Of one section, or merged for a request. What is not set is inherited from the enclosing scope.
 struct LocationConfig {
   const HandlerUse* handler = nullptr;
@@ -66,7 +59,7 @@ struct ServerConfig {
   bool publishes = false;                 // there is a SetHandler websocket-publish
   SharedTopics::Sizes topics;             // WebSocketBus, WebSocketTopicHistory, WebSocketMaxTopics
   HistoryLimits topic_history;            // WebSocketTopicHistory
-  std::optional<RedisConfig> redis;       // WebSocketBus; none: local
+  std::optional<RedisSettings> redis;     // WebSocketBus; none: local
   uint64_t max_subscriptions = 1'000'000;  // WebSocketMaxTopics: of all connections
 
   bool has_topics() const { return serves_websockets || publishes; }

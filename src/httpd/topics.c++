@@ -86,8 +86,7 @@ bool read_bytes(const char* text, uint64_t lowest, uint64_t highest, uint64_t& i
 Bus* make_bus([[maybe_unused]] const std::function<Loop&()>& bus_loop) {
 #ifdef WEBSOCKET_HIREDIS
   if (const auto& redis = server_config().redis)
-    return new RedisBus(*topics, {redis->address, redis->outbox_count, redis->outbox_bytes},
-                        bus_loop, server_log());
+    return new RedisBus(*topics, *redis, bus_loop, server_log());
 #endif
   return new LocalBus(*topics, &server_log());
 }

@@ -12,8 +12,8 @@
 
 namespace mws {
 
-RedisBus::RedisBus(SharedTopics& topics, const Settings& settings, std::function<Loop&()> bus_loop,
-                   LogSink& log)
+RedisBus::RedisBus(SharedTopics& topics, const RedisSettings& settings,
+                   std::function<Loop&()> bus_loop, LogSink& log)
     : local_(topics, &log),
       process_(local_.next_origin().process),
       settings_(settings),

@@ -54,13 +54,8 @@ namespace mws {
 
 class RedisBus final : public Bus, private BusListener, private RedisLink::Owner, private Timer {
  public:
-  struct Settings {
-    RedisAddress address;
-    size_t outbox_count = 10'000;  // publications
-    size_t outbox_bytes = 16 << 20;
-  };
   // bus_loop gives the loop that all of it happens on; it is asked for with the first use.
-  RedisBus(SharedTopics& topics, const Settings& settings, std::function<Loop&()> bus_loop,
+  RedisBus(SharedTopics& topics, const RedisSettings& settings, std::function<Loop&()> bus_loop,
            LogSink& log);
   ~RedisBus();  // on the loop's thread, or when that has ended
 
@@ -160,7 +155,7 @@ class RedisBus final : public Bus, private BusListener, private RedisLink::Owner
 
   LocalBus local_;
   const uint64_t process_;
-  const Settings settings_;
+  const RedisSettings settings_;
   const HistoryLimits history_;
   const RedisNames names_;
   const std::function<Loop&()> bus_loop_;

@@ -26,6 +26,14 @@ struct RedisAddress {
   std::string name() const;
 };
 
+// What a bus through it needs to know.
+struct RedisSettings {
+  RedisAddress address;
+  // What each child keeps for a Redis that is away.
+  size_t outbox_count = 10'000;  // publications
+  size_t outbox_bytes = 16 << 20;
+};
+
 // Whether the text is meant to be one.
 bool is_redis_url(std::string_view text);
 Result<RedisAddress> parse_redis_url(std::string_view text);
