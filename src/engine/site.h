@@ -20,6 +20,7 @@ struct ConnectionLimits {
   // Per second, and how much may come at once. 0: no limit.
   struct Rate {
     uint32_t per_s = 0, burst = 0;
+    bool operator==(const Rate&) const = default;
   };
   Rate messages, bytes, control_frames{1000, 10'000};
   bool rate_closes = false;  // else reading pauses
@@ -27,12 +28,15 @@ struct ConnectionLimits {
   enum class Slow : uint8_t { pause, close, drop };
   size_t high_water = 1 << 20;  // bytes that may wait for a client
   Slow slow = Slow::pause;      // what happens to one for whom more waits
+
+  bool operator==(const ConnectionLimits&) const = default;
 };
 
 // Lives until the end of the process. Any thread.
 class Site {
  public:
-  Site(unsigned number, const ConnectionLimits& limits) : number(number), limits(limits) {}
+  Site(unsigned its_number, const ConnectionLimits& its_limits)
+      : number(its_number), limits(its_limits) {}
   virtual ~Site() = default;
   // The connection is gone, after on_close; on its loop's thread.
   virtual void connection_ended(const Connection&) const noexcept {}

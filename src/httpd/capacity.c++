@@ -14,6 +14,9 @@
 
 #include "src/httpd/children.h"
 #include "src/httpd/config.h"
+#include "src/httpd/metrics.h"
+#include "src/httpd/named_handlers.h"
+#include "src/httpd/sites.h"
 #include "src/httpd/topics.h"
 
 namespace mws {
@@ -51,13 +54,16 @@ int duplicate_descriptor(int descriptor) {
   if (duplicate < 0) throw std::system_error(errno, std::generic_category(), "descriptors");
   if (duplicate < first_kept) return duplicate;
   close(duplicate);  // and it was the lowest free one
-  throw NoRoom{"the limit on open files"};
+  throw NoRoom{"the limit on open files", Refusal::descriptors};
 }
 
 int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
   if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) return OK;
   parent = getpid();
   make_children_table(s);
+  make_sites(s);
+  make_counters(s);
+  number_sites();
   make_topics(s);
   if (!server_config().serves_websockets) return OK;
   long children = mpm_number(AP_MPMQ_MAX_DAEMONS), slots = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);

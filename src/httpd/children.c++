@@ -9,19 +9,21 @@
 #include <climits>
 #include <csignal>
 
+#include "src/httpd/capacity.h"
+
 namespace mws {
 
 namespace {
 
 struct Row {
   std::atomic<pid_t> child;  // 0: free
-  std::atomic<int> open, resident;
-  std::atomic<bool> leaves;
+  std::atomic<int> open, resident, generation;
+  std::atomic<bool> leaves, drains;
 };
 
 // The name changes with the layout: after a graceful restart with a newer module, children of both
 // have a table each.
-constexpr const char* kTableKey = "mod_websocket-children-1";
+constexpr const char* kTableKey = "mod_websocket-children-2";
 
 struct Table {
   size_t size;
@@ -73,7 +75,8 @@ void enter_children_table(int websockets, int resident, bool in_all) {
     if (before && !has_ended(before)) continue;
     if (!row.child.compare_exchange_strong(before, getpid())) continue;
     row.open = row.resident = 0;
-    row.leaves = false;
+    row.leaves = row.drains = false;
+    row.generation = mpm_number(AP_MPMQ_GENERATION);
     own = &row;
     return;
   }
@@ -90,7 +93,7 @@ Slot::Slot() {
   own->open++;
   if (max_websockets == INT_MAX || sum(&Row::open) <= max_websockets) return;
   own->open--;
-  throw NoRoom{"WebSocketMaxConnections " + std::to_string(max_websockets)};
+  throw NoRoom{"WebSocketMaxConnections " + std::to_string(max_websockets), Refusal::connections};
 }
 
 Slot::~Slot() { own->open--; }
@@ -99,12 +102,22 @@ ResidentSlot::ResidentSlot() {
   own->resident++;
   if ((resident_in_all ? sum(&Row::resident) : int(own->resident)) <= max_resident) return;
   own->resident--;
-  throw NoRoom{"WebSocketMaxResident " + std::to_string(max_resident)};
+  throw NoRoom{"WebSocketMaxResident " + std::to_string(max_resident), Refusal::resident};
 }
 
 ResidentSlot::~ResidentSlot() { own->resident--; }
 
 void mark_quiescing() { own->leaves = true; }
+void mark_draining() { own->drains = true; }
+
+std::vector<ChildView> children_now() {
+  std::vector<ChildView> all;
+  for (size_t i = 0; table && i < table->size; i++) {
+    const Row& row = table->rows[i];
+    if (pid_t pid = row.child) all.push_back({pid, row.generation, row.leaves, row.drains});
+  }
+  return all;
+}
 
 int children_alive() {
   int alive = 0;

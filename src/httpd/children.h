@@ -2,7 +2,9 @@
 // row for each, those of earlier generations too. A child writes into its own row only. Any thread.
 #pragma once
 #include <string>
+#include <vector>
 
+#include "src/base/counters.h"
 #include "src/httpd/module.h"
 
 namespace mws {
@@ -16,6 +18,7 @@ void leave_children_table(pid_t child);
 // Why a WebSocket is refused: a limit is reached. The text names it.
 struct NoRoom {
   std::string limit;
+  Refusal refusal;
 };
 
 // One of the WebSockets that the server may hold (WebSocketMaxConnections); a connection's
@@ -37,8 +40,17 @@ class ResidentSlot {
   ResidentSlot& operator=(const ResidentSlot&) = delete;
 };
 
-// This child takes no new connections any more.
+// This child takes no new connections any more; closes those that it has, over some time.
 void mark_quiescing();
+void mark_draining();
+
+struct ChildView {
+  pid_t pid;
+  int generation;
+  bool leaves, drains;
+};
+// Throws std::bad_alloc.
+std::vector<ChildView> children_now();
 // Children there are, and whether any of them takes new connections.
 int children_alive();
 bool somebody_serves();

@@ -188,6 +188,8 @@ const OriginPolicy& LocationConfig::origin_policy() const {
   return origins ? *origins : same;
 }
 
+ConnectionLimits LocationConfig::connection_limits() const { return {}; }
+
 LocationConfig* location_config(request_rec* r) {
   return static_cast<LocationConfig*>(ap_get_module_config(r->per_dir_config, &websocket_module));
 }

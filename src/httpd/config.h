@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "src/engine/site.h"
 #include "src/httpd/module.h"
 #include "src/httpd/publish_access.h"
 #include "src/protocol/close_code.h"
@@ -36,6 +37,7 @@ struct LocationConfig {
   PublishAccess publish;
 
   const OriginPolicy& origin_policy() const;
+  ConnectionLimits connection_limits() const;
   uint64_t max_message_bytes() const {
     return uint64_t(max_message ? max_message : kDefaultMaxMessage);
   }

@@ -24,6 +24,7 @@
 #include "src/httpd/capacity.h"
 #include "src/httpd/children.h"
 #include "src/httpd/log.h"
+#include "src/httpd/metrics.h"
 #include "src/httpd/named_handlers.h"
 #include "src/httpd/topics.h"
 #include "src/protocol/close_code.h"
@@ -110,6 +111,7 @@ void drain_all(bool stops) {
   try {
     std::lock_guard lock(child->lock);
     child->draining = true;
+    mark_draining();
     child->engine.drain(code, over_ms);
     for (Loop* loop : child->resident) loop->any_thread_drain(code, over_ms);
   } catch (const std::bad_alloc&) {
@@ -260,6 +262,7 @@ void heed_pending_signals(Loop& loop) {
   sigpending(&pending);
   for (int signal : {SIGTERM, SIGINT, SIGHUP})
     if (sigismember(&pending, signal)) return loop.any_thread_stop(kCloseGoingAway, kStopGrace_ms);
+  mark_draining();
   loop.any_thread_drain(child->config.drain_code, drain_time_ms(parent_stops()));
 }
 
@@ -312,6 +315,7 @@ void start_child(apr_pool_t* pchild, server_rec*) {
                        config.max_resident < 0 ? std::max(1, workers / 2) : config.max_resident,
                        !threaded);
   if (!config.has_topics()) return;
+  enter_counters();
   child = new Child(config);
   child->threaded = threaded;
   take_descriptor_limit();
@@ -346,6 +350,7 @@ void child_is_stopping(apr_pool_t*, int graceful) {
 void child_status_changed(server_rec*, pid_t pid, ap_generation_t, int, mpm_child_status status) {
   if (status != MPM_CHILD_EXITED) return;
   leave_children_table(pid);
+  leave_counters(pid);
   leave_topics(pid);
 }
 

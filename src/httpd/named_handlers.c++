@@ -12,6 +12,7 @@
 
 #include "src/base/clock.h"
 #include "src/httpd/log.h"
+#include "src/httpd/sites.h"
 
 namespace mws {
 
@@ -25,6 +26,7 @@ struct HandlerUse {
   std::string location;               // of that section, for the log
   std::optional<std::string> prefix;  // that every path has here, without a slash at its end
   std::map<server_rec*, Handler*> on_server;
+  std::map<server_rec*, unsigned> sites;
 };
 
 namespace {
@@ -169,6 +171,18 @@ Handler* handler_for(request_rec* r, const LocationConfig& location) {
   if (!location.handler) return nullptr;
   auto found = location.handler->on_server.find(r->server);
   return found == location.handler->on_server.end() ? nullptr : found->second;
+}
+
+void number_sites() {
+  for (HandlerUse* use : named->uses)
+    for (auto [s, handler] : use->on_server)
+      use->sites[s] = number_site(s, use->whole_server ? "/" : use->location, s != use->server);
+}
+
+unsigned site_number_for(request_rec* r, const LocationConfig& location) {
+  if (!location.handler) return kUncounted;
+  auto found = location.handler->sites.find(r->server);
+  return found == location.handler->sites.end() ? kUncounted : found->second;
 }
 
 bool finish_handlers(uint64_t within_ms, bool may_log) {

@@ -23,6 +23,11 @@ bool load_named_handlers(apr_pool_t* ptemp, server_rec* main_server);
 // The handler of the request's location; nullptr where there is none.
 Handler* handler_for(request_rec* r, const LocationConfig& location);
 
+// Numbers their locations (sites.h); in the parent, when they are loaded.
+void number_sites();
+// That of the request's location; kUncounted where there is no handler.
+unsigned site_number_for(request_rec* r, const LocationConfig& location);
+
 // The path of a <Location> in which a directive stands, without a slash at its end. Nothing in a
 // section of another kind, or where it is a pattern.
 std::optional<std::string> plain_path_of(const cmd_parms* cmd);

@@ -10,15 +10,18 @@
 #include <util_filter.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <string>
+#include <system_error>
 
 #include "src/httpd/children.h"
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
+#include "src/httpd/metrics.h"
 #include "src/httpd/named_handlers.h"
 #include "src/httpd/resident.h"
 #include "src/protocol/handshake.h"
@@ -241,12 +244,23 @@ int reject(request_rec* r, int status, const HandshakeRequest& request) {
   return OK;
 }
 
+Refusal refusal_by(const std::exception& error) {
+  auto* system = dynamic_cast<const std::system_error*>(&error);
+  int code = system ? system->code().value() : 0;
+  return code == EMFILE || code == ENFILE ? Refusal::descriptors : Refusal::resources;
+}
+
 int open_websocket(request_rec* r, const LocationConfig& location, Handler& handler,
                    const OpeningRequest& opening) {
   HandshakeVerdict verdict = judge(opening);
-  if (verdict.status != 101) return refuse(r, verdict.status, verdict.section, verdict.reason);
+  unsigned site = site_number_for(r, location);
+  if (verdict.status != 101) {
+    count_refused(site, Refusal::request);
+    return refuse(r, verdict.status, verdict.section, verdict.reason);
+  }
   if (!origin_may_connect(r, location)) {
     const char* origin = apr_table_get(r->headers_in, "Origin");
+    count_refused(site, Refusal::origin);
     return refuse(r, HTTP_FORBIDDEN, "10.2",
                   apr_pstrcat(r->pool, "origin ", origin, " may not connect here", nullptr));
   }
@@ -258,7 +272,10 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
   int status = handler.handshake(request);
   for (const auto& [name, value] : request.response_headers)
     apr_table_add(r->err_headers_out, name.c_str(), value.c_str());
-  if (status) return reject(r, status, request);
+  if (status) {
+    count_refused(site, Refusal::handler);
+    return reject(r, status, request);
+  }
 
   if (!held) held.emplace();
   bool stays = stays_resident(r, location, handler);
@@ -317,6 +334,7 @@ int upgrade(request_rec* r) {
   try {
     return open_websocket(r, location, *handler_for(r, location), opening_request(r));
   } catch (const NoRoom& reached) {
+    count_refused(site_number_for(r, location), reached.refusal);
     return refuse_for_room(r, reached);
   } catch (const std::exception& error) {
     // No descriptor, thread or memory is left.
@@ -325,6 +343,7 @@ int upgrade(request_rec* r) {
       r->connection->aborted = 1;
       return OK;
     }
+    count_refused(site_number_for(r, location), refusal_by(error));
     apr_table_setn(r->err_headers_out, "Retry-After", "10");
     return HTTP_SERVICE_UNAVAILABLE;
   }
