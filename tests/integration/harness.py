@@ -92,18 +92,47 @@ def listing(folder):
         return []
 
 
-def threads_sleep(pids):
-    """Whether no thread of the processes runs. Told to stop, the threaded MPMs look at the sockets of their worker threads without a
-    lock, and httpd itself logs errors or crashes when one of them lets its connection go in that moment (2.4.71, with or without this
-    module). So wait for this before a stop that must go well."""
+Thread = collections.namedtuple("Thread", "state switches")
+
+
+def threads(pids):
+    """Of all threads of the processes, by their folder in /proc: the state's letter, and how often it has been given the processor."""
+    found = {}
     for pid in pids:
         for task in listing(f"/proc/{pid}/task"):
             try:
-                if (task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "R":
-                    return False
+                status = (task / "status").read_text()
             except GONE:
-                pass
-    return True
+                continue
+            found[task] = Thread(re.search(r"^State:\s+(\w)", status, re.M)[1], re.findall(r"ctxt_switches:\s+(\d+)", status))
+    return found
+
+
+def threads_sleep(pids):
+    return not any(each.state == "R" for each in threads(pids).values())
+
+
+QUIET_S = 0.02
+PATIENCE_S = 2
+
+
+def await_quiet(pids):
+    """Until no thread of the processes, which the function names, has run for some time; of a server that is never so quiet, until none
+    runs. Told to stop, the threaded MPMs look at the sockets of their worker threads without a lock, and httpd itself logs errors or
+    crashes when one of them lets its connection go in that moment (2.4.71, with or without this module). So wait for this before a stop
+    that must go well. A single look is not enough: what lets a connection go may wait for the system or a lock just then."""
+    begun = since = time.monotonic()
+    before = None
+
+    def quiet():
+        nonlocal before, since
+        seen = threads(pids())
+        now = time.monotonic()
+        if seen != before:
+            before, since = seen, now
+        states = {each.state for each in seen.values()}
+        return "R" not in states and (now - begun > PATIENCE_S or "D" not in states and now - since > QUIET_S)
+    eventually(quiet, "the server is never idle")
 
 
 TcpSocket = collections.namedtuple("TcpSocket", "port peer_port listens queued inode")
@@ -236,8 +265,8 @@ class Server:
         eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), "the old children stay")
 
     def settle(self):
-        """Until no thread of a child runs; see threads_sleep."""
-        eventually(lambda: threads_sleep(self.children()), "the server is never idle")
+        """Until the children are quiet."""
+        await_quiet(self.children)
 
     def await_idle(self):
         """Until no child has a connection any more; for clients that have just left."""

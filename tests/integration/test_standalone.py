@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from harness import LIMIT_S, TOP, eventually, free_port, threads_sleep
+from harness import LIMIT_S, TOP, await_quiet, eventually, free_port
 
 STANDALONE = TOP / "standalone"
 ECHO = TOP / "build/handlers/echo.so"
@@ -89,7 +89,7 @@ class Standalone:
     def end(self, how=signal.SIGINT):
         """Stops it; its exit status. Whatever the way it ended, nothing of it may be left."""
         if how:
-            eventually(lambda: threads_sleep(processes_naming(str(self.folder))), "the server is never idle")
+            await_quiet(lambda: processes_naming(str(self.folder)))
             self.process.send_signal(how)
         out, self.stderr = self.process.communicate(timeout=LIMIT_S)
         self.stdout += out
