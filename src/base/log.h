@@ -6,7 +6,8 @@ namespace mws {
 
 enum class LogLevel { error, warning, notice, info, debug };
 
-// Any thread may call write(); the text is one line without its end and is not kept.
+// Any thread may call write(); the text is one line without its end and is not kept. It begins with
+// a code of docs/messages.md, but for what a handler writes.
 class LogSink {
  public:
   virtual ~LogSink() = default;

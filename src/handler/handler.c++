@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "src/base/connection_id.h"
 #include "src/handler/peer.h"
 #include "src/protocol/close_code.h"
 
@@ -21,6 +22,14 @@ ws_request* abi(HandshakeRequest& request) { return reinterpret_cast<ws_request*
 
 ws_connection& peer_of(Connection& connection) {
   return static_cast<ws_connection&>(*connection.attachment());
+}
+
+// Who the connection is, for the start of a line; a blank ends it.
+std::string name_in_log(const ws_connection* peer) {
+  if (!peer || !peer->id) return "";
+  ws_text client = peer->facts.fact(WS_REMOTE_ADDRESS);
+  return "[client " + std::string(client.data ? client.data : "unknown") + ", connection " +
+         id_text(peer->id).data() + "] ";
 }
 
 // A text's bytes with the zero byte behind it.
@@ -92,14 +101,14 @@ int Handler::handshake(HandshakeRequest& request) noexcept {
   current_request = nullptr;
   if (!fine) return 500;
   if (status == 0 && request.forged) {
-    log(LogLevel::error, [] {
+    log(LogLevel::error, "WS405", [] {
       return std::string(
           "handshake chose a subprotocol with a line break or another control character");
     });
     return 500;
   }
   if (status == 0 || (status >= 300 && status <= 599)) return status;
-  log(LogLevel::error, [=] {
+  log(LogLevel::error, "WS406", [=] {
     return "handshake returned " + std::to_string(status) +
            ", which is neither 0 nor a status from 300 to 599";
   });
@@ -246,12 +255,15 @@ void Handler::on_close(Connection& connection, uint16_t code, std::string_view r
 
 void Handler::on_rule_broken(Connection& connection, Rule rule) noexcept {
   const RuleText& text = describe(rule);
-  ws_text client = peer_of(connection).facts.fact(WS_REMOTE_ADDRESS);
-  char line[256];
-  snprintf(line, sizeof line, "client %s closed with %u: %s (RFC %d section %s)",
-           client.data ? client.data : "unknown", unsigned(text.close_code), text.message, text.rfc,
-           text.section);
-  library_->log(LogLevel::info, line);
+  log(
+      LogLevel::info, "WS301",
+      [&] {
+        char line[256];
+        snprintf(line, sizeof line, "closed with %u: %s (RFC %d section %s)",
+                 unsigned(text.close_code), text.message, text.rfc, text.section);
+        return std::string(line);
+      },
+      &peer_of(connection));
 }
 
 void Handler::on_slow(uint64_t ms, bool still) noexcept {
@@ -259,7 +271,7 @@ void Handler::on_slow(uint64_t ms, bool still) noexcept {
   try {
     std::string left_out;
     if (!slow_limit_.allows(left_out)) return;
-    log(LogLevel::warning, [&] {
+    log(LogLevel::warning, "WS407", [&] {
       return "held up its event loop, and all other connections there, for " + std::to_string(ms) +
              " ms" + (still ? " and still does" : "") +
              "; what blocks belongs on workers: WS_BLOCKING, or WebSocketWorkers" + left_out;
@@ -272,7 +284,8 @@ void Handler::on_slow(uint64_t ms, bool still) noexcept {
 bool Handler::finish(uint64_t within_ms, bool may_log) {
   if (!workers_ || workers_->finish(within_ms)) return true;
   if (may_log)
-    log(LogLevel::error, [] { return std::string("a callback on a worker does not return"); });
+    log(LogLevel::error, "WS408",
+        [] { return std::string("a callback on a worker does not return"); });
   return false;
 }
 
@@ -326,32 +339,46 @@ bool Handler::guarded(const char* callback, Call made) noexcept {
     const Handler* outer;
     ~Current() { current_handler = outer; }
   } current{std::exchange(current_handler, this)};
-  auto left = [callback](const char* why) {
-    return std::string("exception left ") + callback + (*why ? ": " : "") + why;
-  };
   try {
     made();
     return true;
   } catch (const std::exception& error) {
-    log(LogLevel::error, [&] { return left(error.what()); });
+    log_left(callback, error.what());
   } catch (...) {
-    log(LogLevel::error, [&] { return left(""); });
+    log_left(callback, "");
   }
   return false;
 }
 
+void Handler::log_left(const char* callback, const char* why) const noexcept {
+  log(LogLevel::error, "WS401",
+      [&] { return std::string("exception left ") + callback + (*why ? ": " : "") + why; });
+}
+
+// Of the connection whose callback the thread is in, if it is in one.
+template <class Line>
+void Handler::log(LogLevel level, const char* code, Line line) const noexcept {
+  log(level, code, line, current_call.peer);
+}
+
 // Writes the line that is made, if there is memory for it.
 template <class Line>
-void Handler::log(LogLevel level, Line line) const noexcept {
+void Handler::log(LogLevel level, const char* code, Line line,
+                  const ws_connection* about) const noexcept {
   try {
-    library_->log(level, location_.empty() ? line() : location_ + ": " + line());
+    library_->log(level, code, location_.empty() ? line() : location_ + ": " + line(),
+                  name_in_log(about));
   } catch (const std::bad_alloc&) {
-    library_->log(level, "no memory left to say what is wrong");
+    library_->log(level, code, "no memory left to say what is wrong");
   }
 }
 
 void Handler::log_mistake(const char* function, const char* what) const noexcept {
-  library_->log_mistake(location_, function, what);
+  try {
+    library_->log_mistake(location_, function, what, name_in_log(current_call.peer));
+  } catch (const std::bad_alloc&) {
+    // No memory left to log.
+  }
 }
 
 }  // namespace mws

@@ -78,7 +78,10 @@ class Handler final : public Endpoint {
  private:
   Handler(std::shared_ptr<Library> library, Settings settings);
   template <class Line>
-  void log(LogLevel level, Line line) const noexcept;
+  void log(LogLevel level, const char* code, Line line) const noexcept;
+  template <class Line>
+  void log(LogLevel level, const char* code, Line line, const ws_connection* about) const noexcept;
+  void log_left(const char* callback, const char* why) const noexcept;
   void give_strand(ws_connection& peer, Connection& connection);
   template <class Call>
   bool guarded(const char* callback, Call call) noexcept;

@@ -27,7 +27,7 @@ void call_guarded(const char* what, Function function, Arguments... arguments) n
     function(arguments...);
   } catch (...) {
     if (auto library = Library::of_code(reinterpret_cast<const void*>(function)))
-      library->log(LogLevel::error, what);
+      library->log(LogLevel::error, "WS403", what);
   }
 }
 

@@ -31,7 +31,7 @@ Library::~Library() {
     try {
       plugin_->destroy(plugin_);
     } catch (...) {
-      log(LogLevel::error, "exception left destroy");
+      log(LogLevel::error, "WS402", "exception left destroy");
     }
   }
   if (object_) dlclose(object_);
@@ -86,11 +86,14 @@ std::string Library::take(const ws_handler& given) {
   return "";
 }
 
-void Library::log(LogLevel level, std::string_view line) const noexcept {
+void Library::log(LogLevel level, const char* code, std::string_view line,
+                  std::string_view about) const noexcept {
   try {
-    log_.write(level, path_ + ": " + std::string(line));
+    std::string all = code;
+    if (*code) all += ": ";
+    log_.write(level, all.append(about).append(path_).append(": ").append(line));
   } catch (...) {
-    log_.write(level, "handler: no memory left to log");
+    log_.write(level, "WS409: no memory left for a line about a handler");
   }
 }
 
@@ -98,14 +101,14 @@ void Library::add_location(const std::string& location) {
   if (!location.empty()) locations_ += (locations_.empty() ? "" : ", ") + location;
 }
 
-void Library::log_mistake(const std::string& location, const char* function,
-                          const char* what) noexcept {
+void Library::log_mistake(const std::string& location, const char* function, const char* what,
+                          std::string_view about) noexcept {
   try {
     std::string left_out;
     if (!mistakes_.allows(left_out)) return;
     const std::string& where = location.empty() ? locations_ : location;
-    log(LogLevel::error, (where.empty() ? "" : where + ": ") + std::string(function) +
-                             "() refused: " + what + left_out);
+    log(LogLevel::error, "WS404",
+        (where.empty() ? "" : where + ": ") + function + "() refused: " + what + left_out, about);
   } catch (const std::exception&) {
     // No memory left to log.
   }
@@ -124,7 +127,7 @@ void Library::log_from_handler(const ws_host* host, ws_level level, const char* 
   LogLevel levels[] = {LogLevel::error, LogLevel::warning, LogLevel::notice, LogLevel::info,
                        LogLevel::debug};
   size_t index = std::min(size_t(level), std::size(levels) - 1);
-  reinterpret_cast<const Host*>(host)->library->log(levels[index], line);
+  reinterpret_cast<const Host*>(host)->library->log(levels[index], "", line);
 }
 
 }  // namespace mws

@@ -29,13 +29,17 @@ class Library {
   // Of what is a plugin of apache-websocket; else nullptr.
   const Plugin* plugin() const { return plugin_; }
   const std::string& path() const { return path_; }
-  void log(LogLevel level, std::string_view line) const noexcept;
+  // The code is one of docs/messages.md, or empty for what the handler itself has to say. about
+  // says of whom the line is and has a blank at its end; or it is empty.
+  void log(LogLevel level, const char* code, std::string_view line,
+           std::string_view about = "") const noexcept;
 
   // Of the handlers that use it, for the log.
   void add_location(const std::string& location);
   // A handler's mistake in calling a function of the host. Without a location, the mistake may be
   // that of any that there are. Any thread.
-  void log_mistake(const std::string& location, const char* function, const char* what) noexcept;
+  void log_mistake(const std::string& location, const char* function, const char* what,
+                   std::string_view about = "") noexcept;
   // The one whose code is at the address, which may be none. Any thread, while none is loaded.
   static std::shared_ptr<Library> of_code(const void* address);
 

@@ -22,9 +22,13 @@ class Handler;
 struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_connection> {
   ws_connection(mws::Handler& of, const mws::HandshakeRequest& request,
                 const char* const* keep_headers)
-      : handler(of), facts(request, keep_headers), companion(request.companion) {}
+      : handler(of),
+        id(request.connection_id),
+        facts(request, keep_headers),
+        companion(request.companion) {}
 
   mws::Handler& handler;
+  const uint64_t id;  // 0: it has none
   mws::KeptFacts facts;
   const std::shared_ptr<mws::Companion> companion;  // where the kind of handler has one
   void* user_data = nullptr;

@@ -56,6 +56,7 @@ class HandshakeRequest {
   Facts facts;
   std::vector<std::string> subprotocols;  // offered, in the client's order
   void* native = nullptr;                 // httpd's own, for plugins of apache-websocket
+  uint64_t connection_id = 0;             // of the connection that comes of it
 
   // The handler's answer:
   std::vector<std::pair<std::string, std::string>> response_headers;

@@ -14,6 +14,7 @@
 
 #include "src/httpd/children.h"
 #include "src/httpd/config.h"
+#include "src/httpd/connection_id.h"
 #include "src/httpd/metrics.h"
 #include "src/httpd/named_handlers.h"
 #include "src/httpd/sites.h"
@@ -64,25 +65,29 @@ int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
   make_sites(s);
   make_counters(s);
   number_sites();
+  make_connection_ids(s);
   make_topics(s);
   if (!server_config().serves_websockets) return OK;
   long children = mpm_number(AP_MPMQ_MAX_DAEMONS), slots = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
   long each = descriptors_for_websockets(), wanted = server_config().max_websockets;
   if (each == INT_MAX) return OK;
-  ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-               "room for about %ld WebSockets: %ld in each of up to %ld child processes, by their "
-               "descriptor limit",
-               each * children, each, children);
+  ap_log_error(
+      APLOG_MARK, APLOG_NOTICE, 0, s,
+      "WS101: room for about %ld WebSockets: %ld in each of up to %ld child processes, by their "
+      "descriptor limit",
+      each * children, each, children);
   if (wanted && wanted > each * children)
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                 "WebSocketMaxConnections %ld cannot be reached: the descriptor limit has room for "
-                 "%ld; raise it (ulimit -n) or MaxRequestWorkers",
-                 wanted, each * children);
+    ap_log_error(
+        APLOG_MARK, APLOG_WARNING, 0, s,
+        "WS102: WebSocketMaxConnections %ld cannot be reached: the descriptor limit has room for "
+        "%ld; raise it (ulimit -n) or MaxRequestWorkers",
+        wanted, each * children);
   if (is_event_mpm() && slots <= children)
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                 "ServerLimit %ld leaves children that drain no room beside %ld new ones, so their "
-                 "WebSockets may be closed at once on a graceful restart; set it to %ld",
-                 slots, children, 2 * children);
+    ap_log_error(
+        APLOG_MARK, APLOG_WARNING, 0, s,
+        "WS103: ServerLimit %ld leaves children that drain no room beside %ld new ones, so their "
+        "WebSockets may be closed at once on a graceful restart; set it to %ld",
+        slots, children, 2 * children);
   return OK;
 }
 

@@ -2,6 +2,7 @@
 
 #include <apr_buckets.h>
 #include <apr_portable.h>
+#include <apr_strings.h>
 #include <http_core.h>
 #include <unistd.h>
 #include <util_filter.h>
@@ -15,8 +16,8 @@
 #include "src/engine/tls_transport.h"
 #include "src/httpd/capacity.h"
 #include "src/httpd/children.h"
+#include "src/httpd/connection_id.h"
 #include "src/httpd/lifecycle.h"
-#include "src/httpd/log.h"
 
 namespace mws {
 
@@ -28,6 +29,8 @@ struct Hold {
   std::unique_ptr<Connection> connection;
   std::vector<uint8_t> early, early_ciphertext;
   bool client_closed = false;  // its close_notify has been read
+  conn_rec* of = nullptr;      // from detach() on
+  const char* id = "";
 
   ~Hold() {
     if (!connection) return;
@@ -36,7 +39,7 @@ struct Hold {
     try {
       child_engine().next_loop().any_thread_adopt(std::move(connection), std::move(early));
     } catch (const std::bad_alloc&) {
-      server_log().write(LogLevel::error, "no memory for another WebSocket");
+      ap_log_cerror(APLOG_MARK, APLOG_ERR, 0, of, "WS206: no memory to serve connection %s", id);
     }
   }
 };
@@ -157,6 +160,8 @@ void detach(request_rec* r, std::unique_ptr<Connection> connection) {
   conn_rec* c = r->connection;
   Hold& hold = *hold_of(c);
   take_early(c, hold);
+  hold.of = c;
+  hold.id = apr_pstrdup(c->pool, apr_table_get(r->notes, kIdNote));
   hold.connection = std::move(connection);
   // Makes every MPM close its own descriptor without a shutdown of the socket, without an alert of
   // TLS and without lingering.

@@ -245,7 +245,8 @@ apr_status_t end_child(void*) {
   stop_all(leaving_code());
   if (!all_ended()) {
     if (child->threaded)
-      server_log().write(LogLevel::error, "a handler does not return; the child ends without it");
+      server_log().write(LogLevel::error,
+                         "WS601: a handler does not return; the child ends without it");
     _exit(0);
   }
   leave_topics(getpid());

@@ -124,7 +124,7 @@ void make_counters(server_rec* s) {
   if (memory) arena.emplace(memory);
   else
     ap_log_error(APLOG_MARK, APLOG_ERR, errno, s,
-                 "no memory of %" APR_SIZE_T_FMT " bytes for counters: nothing is counted",
+                 "WS106: no memory of %" APR_SIZE_T_FMT " bytes for counters: nothing is counted",
                  apr_size_t(Arena::bytes()));
 }
 

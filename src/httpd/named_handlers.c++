@@ -65,7 +65,7 @@ bool refuse(const HandlerUse& use, server_rec* s, const std::string& file,
     hint = use.name.find('/') == use.name.npos
                ? "; a NAME is looked up in WebSocketHandlerPath, a PATH has a slash in it"
                : "; write the path of a shared object, absolute or below ServerRoot";
-  ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, 0, s, "%s: WebSocketHandler %s: %s%s",
+  ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, 0, s, "WS104: %s: WebSocketHandler %s: %s%s",
                use.place.c_str(), use.name.c_str(), reason.c_str(), hint);
   return false;
 }
@@ -151,10 +151,11 @@ void needs_handler(const cmd_parms* cmd, const LocationConfig& section) {
 bool load_named_handlers(apr_pool_t* ptemp, server_rec* main_server) {
   for (const auto& each : named->for_handlers) {
     if (each.section->handler) continue;
-    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, 0, main_server,
-                 "%s: %s: put it into the section of the WebSocketHandler it is for, or outside of "
-                 "sections as a default for all handlers",
-                 each.place.c_str(), each.directive.c_str());
+    ap_log_error(
+        APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, 0, main_server,
+        "WS105: %s: %s: put it into the section of the WebSocketHandler it is for, or outside of "
+        "sections as a default for all handlers",
+        each.place.c_str(), each.directive.c_str());
     return false;
   }
   std::vector<Loaded> loaded;

@@ -73,8 +73,16 @@ void log_refused(request_rec* r, const Refused& refused) {
   if (!APLOG_R_IS_LEVEL(r, refused.log_level)) return;
   std::string left_out;
   if ((refused.log_level == APLOG_INFO ? others : warnings).allows(left_out))
-    ap_log_rerror(APLOG_MARK, refused.log_level, 0, r, "publishing refused with %d: %s%s",
+    ap_log_rerror(APLOG_MARK, refused.log_level, 0, r, "WS504: publishing refused with %d: %s%s",
                   refused.status, refused.reason, left_out.c_str());
+}
+
+void log_failure(request_rec* r, const char* reason) {
+  static LogLimit limit(1, 10'000);
+  std::string left_out;
+  if (limit.allows(left_out))
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "WS505: publishing failed: %s%s", reason,
+                  left_out.c_str());
 }
 
 int refuse(request_rec* r, const Refused& refused) {
@@ -269,7 +277,8 @@ int publish_over_http(request_rec* r) {
   } catch (const Refused& refused) {
     if (refused.status == AP_FILTER_ERROR) return AP_FILTER_ERROR;  // it has answered
     return refuse(r, refused);
-  } catch (const std::exception&) {  // no memory, threads or descriptors are left
+  } catch (const std::exception& error) {  // no memory, threads or descriptors are left
+    log_failure(r, error.what());
     return HTTP_SERVICE_UNAVAILABLE;
   }
 }

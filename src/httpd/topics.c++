@@ -188,7 +188,8 @@ void make_topics(server_rec* s) {
     memory = make_memory(sizes);
     if (!memory) {
       ap_log_error(APLOG_MARK, APLOG_ERR, errno, s,
-                   "no memory of %" APR_SIZE_T_FMT " bytes for topics: nothing can be published",
+                   "WS501: no memory of %" APR_SIZE_T_FMT
+                   " bytes for topics: nothing can be published",
                    apr_size_t(SharedTopics::bytes_for(sizes)));
       return;
     }
@@ -196,9 +197,10 @@ void make_topics(server_rec* s) {
   }
   if (memory->sizes.ring_bytes != sizes.ring_bytes ||
       memory->sizes.history_bytes != sizes.history_bytes || memory->sizes.topics != sizes.topics)
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                 "WebSocketBus size=, WebSocketTopicHistory memory= and WebSocketMaxTopics stay as "
-                 "they were at the server's start: stop it and start it to change them");
+    ap_log_error(
+        APLOG_MARK, APLOG_WARNING, 0, s,
+        "WS502: WebSocketBus size=, WebSocketTopicHistory memory= and WebSocketMaxTopics stay as "
+        "they were at the server's start: stop it and start it to change them");
   topics = new SharedTopics(memory->at, memory->descriptors, config.topic_history,
                             config.max_subscriptions);
 }

@@ -18,7 +18,9 @@
 #include <string>
 #include <system_error>
 
+#include "src/base/connection_id.h"
 #include "src/httpd/children.h"
+#include "src/httpd/connection_id.h"
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
 #include "src/httpd/metrics.h"
@@ -67,6 +69,7 @@ class HttpdRequest final : public HandshakeRequest {
   HttpdRequest(request_rec* r, const LocationConfig& location, const DeflateAgreement& deflate)
       : r_(r) {
     native = r;
+    connection_id = next_connection_id();
     facts.set(WS_METHOD, r->method);
     facts.set(WS_URI, r->unparsed_uri);
     facts.set(WS_PATH, r->uri);
@@ -114,8 +117,8 @@ class HttpdRequest final : public HandshakeRequest {
 };
 
 int refuse(request_rec* r, int status, const char* section, const char* reason) {
-  ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "opening handshake refused with %d: %s%s%s", status,
-                reason, section ? ", RFC 6455 section " : "", section ? section : "");
+  ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "WS201: opening handshake refused with %d: %s%s%s",
+                status, reason, section ? ", RFC 6455 section " : "", section ? section : "");
   if (status == HTTP_UPGRADE_REQUIRED) {
     apr_table_setn(r->err_headers_out, "Upgrade", "websocket");
     apr_table_setn(r->err_headers_out, "Connection", "Upgrade");
@@ -160,7 +163,7 @@ DeflateAgreement agree_on_extensions(request_rec* r, const LocationConfig& locat
   if (!opening.extensions) return {};
   auto agreed =
       agree_on_deflate(parse_extension_offers(*opening.extensions), location.deflate_settings());
-  ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "extensions: %s",
+  ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "WS202: extensions: %s",
                 agreed ? agreed->answer.c_str() : "all declined");
   return agreed.value_or(DeflateAgreement());
 }
@@ -209,7 +212,7 @@ bool stays_resident(request_rec* r, const LocationConfig& location, const Handle
   if (!reason && !chosen) return false;
   // What nobody asked for is said once in a child.
   int level = chosen || !is_first_to_stay(reason) ? APLOG_DEBUG : APLOG_NOTICE;
-  ap_log_rerror(APLOG_MARK, level, 0, r, "connection stays on its thread: %s",
+  ap_log_rerror(APLOG_MARK, level, 0, r, "WS203: connection stays on its thread: %s",
                 reason ? reason : chosen);
   return true;
 }
@@ -222,9 +225,10 @@ int refuse_for_room(request_rec* r, const NoRoom& reached) {
   unsigned count = ++refused;
   apr_time_t before = said;
   if (r->request_time - before > kSilence && said.compare_exchange_strong(before, r->request_time))
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                  "no room for another WebSocket: %s is reached (%u refused by this child so far)",
-                  reached.limit.c_str(), count);
+    ap_log_rerror(
+        APLOG_MARK, APLOG_WARNING, 0, r,
+        "WS204: no room for another WebSocket: %s is reached (%u refused by this child so far)",
+        reached.limit.c_str(), count);
   apr_table_setn(r->err_headers_out, "Retry-After", "10");
   return refuse(r, HTTP_SERVICE_UNAVAILABLE, nullptr, "a limit is reached");
 }
@@ -248,6 +252,13 @@ Refusal refusal_by(const std::exception& error) {
   auto* system = dynamic_cast<const std::system_error*>(&error);
   int code = system ? system->code().value() : 0;
   return code == EMFILE || code == ENFILE ? Refusal::descriptors : Refusal::resources;
+}
+
+// The note is for the access log, which is written at once where the connection is detached.
+void note_id(request_rec* r, const HandshakeRequest& request) {
+  const char* id = apr_pstrdup(r->pool, id_text(request.connection_id).data());
+  apr_table_setn(r->notes, kIdNote, id);
+  ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "WS207: becomes connection %s", id);
 }
 
 int open_websocket(request_rec* r, const LocationConfig& location, Handler& handler,
@@ -295,6 +306,7 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
                            .streams = handler.streams()};
   auto connection = std::make_unique<Connection>(std::move(transport), handler, settings,
                                                  handler.attach(request));
+  note_id(r, request);
   send_101(r, request);
   if (r->connection->aborted) return OK;  // the client is gone, or never read what came before
   if (loop) return stay_resident(r, std::move(loop), std::move(connection));
@@ -338,7 +350,8 @@ int upgrade(request_rec* r) {
     return refuse_for_room(r, reached);
   } catch (const std::exception& error) {
     // No descriptor, thread or memory is left.
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "no room for another WebSocket: %s", error.what());
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "WS205: no room for another WebSocket: %s",
+                  error.what());
     if (r->status == HTTP_SWITCHING_PROTOCOLS) {  // the client has its answer already
       r->connection->aborted = 1;
       return OK;

@@ -64,7 +64,7 @@ void LocalBus::on_ready(uint32_t) noexcept {
 void LocalBus::tell_missed(uint64_t count) {
   std::string left_out;
   if (log_ && missed_limit_.allows(left_out))
-    log_->write(LogLevel::info, std::to_string(count) +
+    log_->write(LogLevel::info, "WS503: " + std::to_string(count) +
                                     " publications were overwritten before this child read them; "
                                     "its subscribers go on out of the histories" +
                                     left_out);

@@ -70,9 +70,10 @@ void RedisBus::finish(uint64_t within_ms) {
   }
 }
 
-void RedisBus::log(LogLevel level, const std::string& line) {
+void RedisBus::log(LogLevel level, const char* code, const std::string& line) {
   std::string left_out;
-  if (line_limit_.allows(left_out)) log_.write(level, "WebSocketBus redis: " + line + left_out);
+  if (line_limit_.allows(left_out))
+    log_.write(level, std::string(code) + ": WebSocketBus redis: " + line + left_out);
 }
 
 // --- Connections ---
@@ -180,8 +181,9 @@ void RedisBus::go_up_if_ready() {
   for (auto& [name, topic] : topics_) subscribe(name, topic.generation);
   send_items();
   if (was_away) {
-    log(LogLevel::notice, settings_.address.name() + " is back; " + std::to_string(waiting) +
-                              " publications that waited are sent");
+    log(LogLevel::notice, "WS512",
+        settings_.address.name() + " is back; " + std::to_string(waiting) +
+            " publications that waited are sent");
     if (BusListener* listener = listener_) listener->on_missed("");
   }
   run_held();
@@ -196,8 +198,9 @@ void RedisBus::go_away(const std::string& reason) {
   if (mode_ == away) return;
   mode_ = away;
   is_away_ = true;
-  log(LogLevel::error, settings_.address.name() + ": " + reason +
-                           "; until it is back, publications reach this server alone");
+  log(LogLevel::error, "WS511",
+      settings_.address.name() + ": " + reason +
+          "; until it is back, publications reach this server alone");
   first_provisional_ = std::max(highest_id_, complete_id_) + 1;
   if (first_provisional_ == 1) first_provisional_ = now_us();
   for (auto& [name, topic] : topics_) {

@@ -116,7 +116,7 @@ class RedisBus final : public Bus, private BusListener, private RedisLink::Owner
   void go_up_if_ready();
   void go_away(const std::string& reason);
   void connect_later();
-  void log(LogLevel level, const std::string& line);
+  void log(LogLevel level, const char* code, const std::string& line);
 
   void loop_publish(std::unique_ptr<Item> item);
   void fail_awaited();

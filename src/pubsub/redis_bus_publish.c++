@@ -142,7 +142,7 @@ void RedisBus::take_refused(const redisReply& reply) {
   bool is_refused = sent_ && (!may_pass(error) ||
                               (error.starts_with("TRYAGAIN") && items_.front()->follows_refused));
   if (!is_refused) return go_away("it takes no publications: " + std::string(error));
-  log(LogLevel::error,
+  log(LogLevel::error, "WS513",
       settings_.address.name() + " refuses a publication, which reaches this server alone: " +
           std::string(error.substr(0, 300)) +
           (is_of_cluster(error) ? " (of a cluster's nodes, only one that has all topics will do)"
@@ -187,10 +187,11 @@ void RedisBus::keep_for_later(std::unique_ptr<Item> item) {
   dropped_++;
   std::string left_out;
   if (dropped_limit_.allows(left_out))
-    log_.write(LogLevel::warning,
-               "WebSocketBus redis: the outbox is full; publications that other servers will not "
-               "get: " +
-                   std::to_string(dropped_));
+    log_.write(
+        LogLevel::warning,
+        "WS514: WebSocketBus redis: the outbox is full; publications that other servers will not "
+        "get: " +
+            std::to_string(dropped_));
 }
 
 // What Redis has not confirmed is delivered here, and waits. It may have been done all the same:
@@ -228,7 +229,7 @@ void RedisBus::take_message(std::string_view channel, std::string_view message) 
   auto topic = names_.topic_of(channel);
   auto publication = decode_redis_message(message);
   if (!topic || !publication) {
-    log(LogLevel::warning, "what came through the channel of a topic is of somebody else");
+    log(LogLevel::warning, "WS515", "what came through the channel of a topic is of somebody else");
     return;
   }
   highest_id_ = std::max(highest_id_, publication->id);

@@ -41,6 +41,7 @@ EXPECTED_LOG = [
     r"AH00295: caught SIGTERM",
     r"AH01882:",  # the system's libssl is not the one that mod_ssl was compiled against
     r"room for about \d+ WebSockets: \d+ in each of up to \d+ child processes",
+    r"WS207:",  # which connection a request becomes, at level debug
     r"AH00558:",  # no ServerName of the machine
     r"held up its event loop",  # by a machine that stood still; what tests this looks for the line itself
 ]

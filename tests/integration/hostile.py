@@ -102,7 +102,7 @@ def serving(config, **how):
     """A server with one child, all threads of which have worked."""
     with Server(f"MaxRequestWorkers {WORKERS}\nMaxMemFree 64\n" + config, threads=WORKERS, log_level="warn websocket:info", **how) as server:
         server.expect(r"AH00484:", r"AH10159:", r"AH00286:")  # as many clients as workers
-        server.expect(r"websocket:info.* opening handshake refused with ", r"websocket:info.*\.so: client 127\.0\.0\.1 closed with 100[2789]: ")
+        server.expect(r"websocket:info.* opening handshake refused with ", r"websocket:info.*WS301: \[client 127\.0\.0\.1, .*: closed with 100[2789]: ")
         for _ in range(3):
             all_workers_serve(server)
         with server.websocket() as client:

@@ -27,7 +27,7 @@ def refused(config):
         found = re.fullmatch(rf"AH00526: Syntax error on line (\d+) of {file}:\n(.+)", "\n".join(lines))
     else:
         assert len(lines) == 1, output
-        found = re.fullmatch(rf"{file}:(\d+): (.+)", lines[0])
+        found = re.fullmatch(rf"WS10\d: {file}:(\d+): (.+)", lines[0])
     assert found, output
     return int(found[1]) - first_line + 1, found[2]
 

@@ -1,5 +1,6 @@
 """The code in the documentation: it compiles and loads, configurations are read, scripts are parsed, links lead somewhere."""
 
+import functools
 import re
 import shutil
 import subprocess
@@ -118,6 +119,63 @@ def test_mistakes_are_listed_as_the_server_words_them():
     code = "".join(re.sub(r'"\s*\n\s*"', "", file.read_text()) for file in (TOP / "src/handler").glob("host*"))
     said = {text for text in re.findall(r'"([^"\n]+)"', code) if " " in text and not text.startswith("exception left")} | {"NULL"}
     assert listed == said
+
+
+# --- Messages ---
+
+LEVELS = {"ERR": "error", "WARNING": "warn"}  # others are written alike
+
+
+LITERAL = r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)\''
+
+
+def calls_that_log(source):
+    """What stands in the parentheses of each call that names a level, or a code."""
+    for call in re.finditer(r"\b(?:ap_log_\w*error|log\w*|write)\(", source):
+        depth, end = 1, call.end()
+        while depth:
+            step = re.compile(LITERAL + "|[()]").search(source, end)
+            depth += {"(": 1, ")": -1}.get(step[0], 0)
+            end = step.end()
+        text = source[call.end():end]
+        passes_on = "levels[int(level)]" in text  # from all layers below httpd
+        if re.search(r'\bLogLevel::\w|\bAPLOG_MARK\b|"WS\d', text) and not passes_on:
+            yield text
+
+
+@functools.cache
+def messages_in_sources():
+    """By code: the levels that its call names, and the literals of the file."""
+    found = {}
+    for file in sorted((TOP / "src").rglob("*.c++")) + sorted((TOP / "src").rglob("*.h")):
+        source = re.sub(f"({LITERAL})|//.*", lambda match: match[1] or "", file.read_text())
+        source = re.sub(r'(?<=[^\\])"\s+"', "", source)  # literals in a row are one
+        literals = "\n".join(literal[1:-1].replace('\\"', '"') for literal in re.findall(LITERAL, source))
+        for text in calls_that_log(source):
+            codes = re.findall(r'"(WS\d{3})[":]', text)
+            assert len(codes) == 1, f"{file}: a line of the log has one code of its own, and not {codes}: {text}"
+            assert codes[0] not in found, f"{file}: {codes[0]} is there twice"
+            levels = re.findall(r"\b(?:APLOG_|LogLevel::)(ERR|WARNING|NOTICE|INFO|DEBUG|CRIT)(?:OR)?\b", text, re.I)
+            found[codes[0]] = {LEVELS.get(level.upper(), level.lower()) for level in levels}, literals
+    return found
+
+
+MESSAGES = (TOP / "docs/messages.md").read_text()
+DOCUMENTED = re.findall(r"^### (WS\d{3}) (\w+(?:, \w+)*)\n\n`(.*)`\n", MESSAGES, re.M)  # code, levels, text
+
+
+def test_each_line_in_the_log_has_a_code_that_is_documented():
+    listed = [code for code, _, _ in DOCUMENTED]
+    assert len(listed) > 20 and listed == sorted(messages_in_sources())
+    assert len(listed) == len(re.findall("^###", MESSAGES, re.M)), "a heading, its levels or the text below it is not as the others are"
+
+
+@pytest.mark.parametrize("code, levels, text", DOCUMENTED, ids=[code for code, _, _ in DOCUMENTED])
+def test_messages_are_documented_as_they_are_written(code, levels, text):
+    named, literals = messages_in_sources()[code]
+    assert named <= set(levels.split(", "))
+    missing = [words for words in text.split("…") if words.strip(" :;()") not in literals]
+    assert not missing
 
 
 # --- How blocks are found ---

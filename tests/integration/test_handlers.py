@@ -39,7 +39,7 @@ def server(request, handlers):
                      mooring=request.param, log_level="warn websocket:info")
     (running.folder / "users").write_text(password_file(ann="secret"))
     running.expect(r"websocket:info.*/report\.so: .*: (open|message .*|asked to close: .*|close .*)$",
-                   r"websocket:info.*/report\.so: client 127\.0\.0\.1 closed with 100\d: .* \(RFC 6455 section \d+")
+                   r"websocket:info.*WS301: \[client 127\.0\.0\.1, connection [0-9a-f]{16}\] .*/report\.so: /report: closed with 100\d: .* \(RFC 6455 section \d+")
     with running:
         yield running
         running.await_idle()
@@ -139,7 +139,7 @@ def test_a_broken_rule_is_told_with_its_code(server, name, bad, code):
         client.read_end()
     assert re.fullmatch(rf'{code} ".*" unclean after 1', closed(server, name))
     assert "message behind" not in events(server, name)
-    assert re.search(rf"client 127\.0\.0\.1 closed with {code}: {re.escape(reason[1])} \(RFC 6455", server.error_log())
+    assert re.search(rf"\[client 127\.0\.0\.1, connection [0-9a-f]{{16}}\] .*: closed with {code}: {re.escape(reason[1])} \(RFC 6455", server.error_log())
 
 
 def test_a_reset_is_told_as_1006(server, name):

@@ -137,7 +137,7 @@ TEST_F(LibraryTest, TakesWhateverAHandlerLogs) {
   EXPECT_EQ(log.all, (Events{"debug: no such level", "debug: nor this", "warning: %s%n"}));
 }
 
-TEST_F(LibraryTest, LogsWithItsPathAndTheLevelOfTheHandler) {
+TEST_F(LibraryTest, LogsWithCodeClientAndPathAndTheLevelOfTheHandler) {
   struct Sink final : LogSink {
     std::vector<std::pair<LogLevel, std::string>> all;
     void write(LogLevel level, std::string_view line) noexcept override {
@@ -146,10 +146,13 @@ TEST_F(LibraryTest, LogsWithItsPathAndTheLevelOfTheHandler) {
   } sink;
   auto library = Library::load(object("face_plain"), kDefaultSymbol, sink);
   ASSERT_TRUE(library);
-  (*library)->log(LogLevel::warning, "careful");
-  ASSERT_EQ(sink.all.size(), 1u);
+  (*library)->log(LogLevel::warning, "", "careful");
+  (*library)->log(LogLevel::error, "WS000", "wrong", "[client c] ");
+  ASSERT_EQ(sink.all.size(), 2u);
   EXPECT_EQ(sink.all[0].first, LogLevel::warning);
   EXPECT_EQ(sink.all[0].second, object("face_plain") + ": careful");
+  EXPECT_EQ(sink.all[1].first, LogLevel::error);
+  EXPECT_EQ(sink.all[1].second, "WS000: [client c] " + object("face_plain") + ": wrong");
 }
 
 }  // namespace
