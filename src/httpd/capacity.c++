@@ -12,6 +12,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "src/httpd/admission.h"
 #include "src/httpd/children.h"
 #include "src/httpd/config.h"
 #include "src/httpd/connection_id.h"
@@ -27,6 +28,8 @@ namespace {
 int first_kept = INT_MAX;  // descriptor; it and those above are httpd's
 pid_t parent = 0;
 
+}  // namespace
+
 // All that a process may have but a reserve: for each thread of the MPM a connection and a file,
 // and what modules hold.
 int descriptors_for_websockets() {
@@ -35,8 +38,6 @@ int descriptors_for_websockets() {
   int all = int(limit.rlim_cur);
   return all - std::min(all / 4, 64 + 2 * std::max(1, mpm_number(AP_MPMQ_MAX_THREADS)));
 }
-
-}  // namespace
 
 int mpm_number(int query) {
   int value = 0;
@@ -67,6 +68,7 @@ int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
   number_sites();
   make_connection_ids(s);
   make_topics(s);
+  make_admission_tables(s);
   if (!server_config().serves_websockets) return OK;
   long children = mpm_number(AP_MPMQ_MAX_DAEMONS), slots = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
   long each = descriptors_for_websockets(), wanted = server_config().max_websockets;

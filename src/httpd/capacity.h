@@ -11,6 +11,8 @@ bool is_event_mpm();
 // The process that this child was made by, or is.
 pid_t parent_process();
 
+// How many of its descriptors a process has for WebSockets; INT_MAX: as many as it likes.
+int descriptors_for_websockets();
 // In a child that begins: keeps some descriptors for HTTP. httpd gives a child up that can accept
 // no connection, and refuses requests whose files it cannot open.
 void take_descriptor_limit();

@@ -19,6 +19,8 @@ void leave_children_table(pid_t child);
 struct NoRoom {
   std::string limit;
   Refusal refusal;
+  int status = HTTP_SERVICE_UNAVAILABLE;
+  unsigned retry_after_s = 10;
 };
 
 // One of the WebSockets that the server may hold (WebSocketMaxConnections); a connection's

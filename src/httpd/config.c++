@@ -104,17 +104,6 @@ const char* set_compression(cmd_parms* cmd, void* config, int argc, char* const 
   return nullptr;
 }
 
-const char* read_number(cmd_parms* cmd, const char* text, long lowest, long highest, int& number) {
-  char* end = nullptr;
-  errno = 0;
-  long read = strtol(text, &end, 10);
-  if (errno || *end || end == text || read < lowest || read > highest)
-    return apr_psprintf(cmd->pool, "%s: \"%s\" is not a number from %ld to %ld", cmd->cmd->name,
-                        text, lowest, highest);
-  number = int(read);
-  return nullptr;
-}
-
 const char* set_workers(cmd_parms* cmd, void* config, const char* text) {
   int& workers = section_of(config).workers;
   const char* error = read_number(cmd, text, 0, 1024, workers);
@@ -177,6 +166,17 @@ const char* set_drain_code(cmd_parms* cmd, void*, const char* text) {
 
 }  // namespace
 
+const char* read_number(cmd_parms* cmd, const char* text, long lowest, long highest, int& number) {
+  char* end = nullptr;
+  errno = 0;
+  long read = strtol(text, &end, 10);
+  if (errno || *end || end == text || read < lowest || read > highest)
+    return apr_psprintf(cmd->pool, "%s: \"%s\" is not a number from %ld to %ld", cmd->cmd->name,
+                        text, lowest, highest);
+  number = int(read);
+  return nullptr;
+}
+
 const OriginPolicy& LocationConfig::origin_policy() const {
   static const OriginPolicy same = [] {
     OriginPolicy policy;
@@ -218,6 +218,7 @@ void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_confi
   if (!add.compression) merged->compression = base.compression;
   if (add.workers < 0) merged->workers = base.workers;
   if (add.max_subscriptions < 0) merged->max_subscriptions = base.max_subscriptions;
+  merged->admission = merge_admission_limits(base.admission, add.admission);
   merged->publish = merge_publish_access(base.publish, add.publish);
   merged->params.insert(base.params.begin(), base.params.end());
   return merged;
@@ -272,6 +273,15 @@ const command_rec kDirectives[] = {
         "apache-websocket off)"),
     AP_INIT_TAKE1("WebSocketMaxConnections", setter(set_max_connections), nullptr, RSRC_CONF,
                   "most WebSockets at a time, of all child processes (default no limit)"),
+    AP_INIT_TAKE1("WebSocketMaxPerLocation", setter(set_max_per_location), nullptr, kAnywhere,
+                  "most WebSockets of a location at a time, of all child processes (default 0: no "
+                  "limit)"),
+    AP_INIT_TAKE1("WebSocketMaxPerAddress", setter(set_max_per_address), nullptr, kAnywhere,
+                  "most WebSockets of a client's address at a time, of IPv6 of its /64 (default 0: "
+                  "no limit)"),
+    AP_INIT_TAKE12("WebSocketHandshakeRate", setter(set_handshake_rate), nullptr, kAnywhere,
+                   "opening handshakes per second and client's address, and how many may come at "
+                   "once (default 0: no limit; at once as many as per second)"),
     AP_INIT_TAKE1(
         "WebSocketMaxResident", setter(set_max_resident), nullptr, RSRC_CONF,
         "most WebSockets at a time that keep a thread, per child process, or on prefork a "

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "src/engine/site.h"
+#include "src/httpd/admission.h"
 #include "src/httpd/module.h"
 #include "src/httpd/publish_access.h"
 #include "src/protocol/close_code.h"
@@ -35,6 +36,7 @@ struct LocationConfig {
   int reserved_close_codes = -1;          // WebSocketAllowReservedStatusCodes; -1: not set
   const DeflateSettings* compression = nullptr;
   PublishAccess publish;
+  AdmissionLimits admission;
 
   const OriginPolicy& origin_policy() const;
   ConnectionLimits connection_limits() const;
@@ -58,6 +60,7 @@ struct ServerConfig {
   uint64_t drain_ms = 30'000;             // WebSocketDrainTimeout
   uint16_t drain_code = kCloseGoingAway;  // WebSocketDrainCode
   bool serves_websockets = false;         // there is a WebSocketHandler
+  bool limits_clients = false;            // there is a limit by address or location
   bool publishes = false;                 // there is a SetHandler websocket-publish
   SharedTopics::Sizes topics;             // WebSocketBus, WebSocketTopicHistory, WebSocketMaxTopics
   HistoryLimits topic_history;            // WebSocketTopicHistory
@@ -68,6 +71,9 @@ struct ServerConfig {
 };
 const ServerConfig& server_config();
 ServerConfig& changed_server_config();  // while it is read
+
+// The argument of a directive. What is wrong with it, or nullptr.
+const char* read_number(cmd_parms* cmd, const char* text, long lowest, long highest, int& number);
 
 // For the module's record and hooks.
 extern const command_rec kDirectives[];

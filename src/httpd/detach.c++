@@ -14,6 +14,7 @@
 
 #include "src/engine/socket_transport.h"
 #include "src/engine/tls_transport.h"
+#include "src/httpd/admission.h"
 #include "src/httpd/capacity.h"
 #include "src/httpd/children.h"
 #include "src/httpd/connection_id.h"
@@ -44,11 +45,13 @@ struct Hold {
   }
 };
 
-// The slot is taken first, so that without one there is no transport and the descriptor is the
+// The slots are taken first, so that without them there is no transport and the descriptor is the
 // caller's.
 template <class T>
-struct WithSlot final : private Slot, public T {
-  using T::T;
+struct WithSlot final : private Slot, private GuestSlot, public T {
+  template <class... Arguments>
+  explicit WithSlot(const OpenCounts::Newcomer& newcomer, Arguments... arguments)
+      : GuestSlot(newcomer), T(arguments...) {}
 };
 
 Hold* hold_of(conn_rec* c) {
@@ -140,14 +143,14 @@ const char* must_stay(request_rec* r) {
   return first_unknown(c->output_filters, tls);
 }
 
-std::unique_ptr<Transport> detached_transport(conn_rec* c) {
+std::unique_ptr<Transport> detached_transport(conn_rec* c, const OpenCounts::Newcomer& newcomer) {
   apr_os_sock_t descriptor = -1;
   apr_os_sock_get(&descriptor, ap_get_conn_socket(c));
   descriptor = duplicate_descriptor(descriptor);
   Hold& hold = *hold_of(c);
   try {
-    if (!hold.session) return std::make_unique<WithSlot<SocketTransport>>(descriptor);
-    auto transport = std::make_unique<WithSlot<TlsTransport>>(descriptor, hold.session);
+    if (!hold.session) return std::make_unique<WithSlot<SocketTransport>>(newcomer, descriptor);
+    auto transport = std::make_unique<WithSlot<TlsTransport>>(newcomer, descriptor, hold.session);
     hold.tls = transport.get();
     return transport;
   } catch (...) {

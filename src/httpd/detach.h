@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "src/engine/connection.h"
+#include "src/engine/open_counts.h"
 #include "src/httpd/module.h"
 
 namespace mws {
@@ -28,7 +29,7 @@ void keep_tls_reading(conn_rec* c);
 
 // A transport over a duplicate of the connection's socket, and its TLS session if it has one.
 // Throws NoRoom, or std::system_error when there is no descriptor left.
-std::unique_ptr<Transport> detached_transport(conn_rec* c);
+std::unique_ptr<Transport> detached_transport(conn_rec* c, const OpenCounts::Newcomer& newcomer);
 
 // After the 101: takes what the client has sent already, and makes httpd forget the connection. The
 // loop gets it as soon as httpd is done with the connection.

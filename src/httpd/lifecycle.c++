@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "src/base/clock.h"
+#include "src/httpd/admission.h"
 #include "src/httpd/capacity.h"
 #include "src/httpd/children.h"
 #include "src/httpd/log.h"
@@ -250,6 +251,7 @@ apr_status_t end_child(void*) {
     _exit(0);
   }
   leave_topics(getpid());
+  leave_admission_tables(getpid());
   leave_children_table(getpid());
   return APR_SUCCESS;
 }
@@ -315,6 +317,7 @@ void start_child(apr_pool_t* pchild, server_rec*) {
   enter_children_table(config.max_websockets ? config.max_websockets : INT_MAX,
                        config.max_resident < 0 ? std::max(1, workers / 2) : config.max_resident,
                        !threaded);
+  enter_admission_tables();
   if (!config.has_topics()) return;
   enter_counters();
   child = new Child(config);
@@ -352,6 +355,7 @@ void child_status_changed(server_rec*, pid_t pid, ap_generation_t, int, mpm_chil
   if (status != MPM_CHILD_EXITED) return;
   leave_children_table(pid);
   leave_counters(pid);
+  leave_admission_tables(pid);
   leave_topics(pid);
 }
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/httpd/admission.h"
 #include "src/httpd/capacity.h"
 #include "src/httpd/children.h"
 #include "src/httpd/detach.h"
@@ -22,12 +23,18 @@ namespace {
 // Bytes of one pass down the chain: below what makes httpd's core filter block.
 constexpr size_t kPassBytes = 32 * 1024;
 
-class FilterTransport final : private Slot, private ResidentSlot, public Transport {
+class FilterTransport final : private Slot,
+                              private ResidentSlot,
+                              private GuestSlot,
+                              public Transport {
  public:
   // Owns the descriptor from the moment it exists: a duplicate to poll, as the MPM closes its own
   // when the child has to stop at once.
-  FilterTransport(conn_rec* c, int descriptor)
-      : c_(c), descriptor_(descriptor), brigade_(apr_brigade_create(c->pool, c->bucket_alloc)) {}
+  FilterTransport(const OpenCounts::Newcomer& newcomer, conn_rec* c, int descriptor)
+      : GuestSlot(newcomer),
+        c_(c),
+        descriptor_(descriptor),
+        brigade_(apr_brigade_create(c->pool, c->bucket_alloc)) {}
   ~FilterTransport() override { close(descriptor_); }
 
   int descriptor() const override { return descriptor_; }
@@ -150,10 +157,11 @@ int descriptor_of(conn_rec* c) {
 
 }  // namespace
 
-std::unique_ptr<Transport> resident_transport(request_rec* r) {
+std::unique_ptr<Transport> resident_transport(request_rec* r,
+                                              const OpenCounts::Newcomer& newcomer) {
   int descriptor = duplicate_descriptor(descriptor_of(r->connection));
   try {
-    return std::make_unique<FilterTransport>(r->connection, descriptor);
+    return std::make_unique<FilterTransport>(newcomer, r->connection, descriptor);
   } catch (...) {
     close(descriptor);
     throw;

@@ -3,6 +3,7 @@
 #pragma once
 #include <memory>
 
+#include "src/engine/open_counts.h"
 #include "src/engine/transport.h"
 #include "src/httpd/module.h"
 
@@ -10,7 +11,7 @@ namespace mws {
 
 // Throws NoRoom, or std::system_error when there is no descriptor left, or nothing to wait for the
 // client by.
-std::unique_ptr<Transport> resident_transport(request_rec* r);
+std::unique_ptr<Transport> resident_transport(request_rec* r, const OpenCounts::Newcomer& newcomer);
 
 // After the 101: readies the filter chain to carry WebSocket frames.
 void prepare_residence(request_rec* r);

@@ -9,22 +9,21 @@
 #include <mod_core.h>
 #include <util_filter.h>
 
-#include <atomic>
-#include <cerrno>
 #include <cstring>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <string>
-#include <system_error>
 
 #include "src/base/connection_id.h"
+#include "src/httpd/admission.h"
 #include "src/httpd/children.h"
 #include "src/httpd/connection_id.h"
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
 #include "src/httpd/metrics.h"
 #include "src/httpd/named_handlers.h"
+#include "src/httpd/refusals.h"
 #include "src/httpd/resident.h"
 #include "src/protocol/handshake.h"
 #include "src/protocol/header_list.h"
@@ -217,20 +216,11 @@ bool stays_resident(request_rec* r, const LocationConfig& location, const Handle
   return true;
 }
 
-// A limit of the configuration is reached. Said every now and then, with how often it was.
 int refuse_for_room(request_rec* r, const NoRoom& reached) {
-  constexpr apr_time_t kSilence = apr_time_from_sec(10);
-  static std::atomic<apr_time_t> said = 0;
-  static std::atomic<unsigned> refused = 0;
-  unsigned count = ++refused;
-  apr_time_t before = said;
-  if (r->request_time - before > kSilence && said.compare_exchange_strong(before, r->request_time))
-    ap_log_rerror(
-        APLOG_MARK, APLOG_WARNING, 0, r,
-        "WS204: no room for another WebSocket: %s is reached (%u refused by this child so far)",
-        reached.limit.c_str(), count);
-  apr_table_setn(r->err_headers_out, "Retry-After", "10");
-  return refuse(r, HTTP_SERVICE_UNAVAILABLE, nullptr, "a limit is reached");
+  tell_no_room(r, reached);
+  apr_table_setn(r->err_headers_out, "Retry-After",
+                 apr_psprintf(r->pool, "%u", reached.retry_after_s));
+  return refuse(r, reached.status, nullptr, "a limit is reached");
 }
 
 // The handler's answer to a client that it does not want.
@@ -246,12 +236,6 @@ int reject(request_rec* r, int status, const HandshakeRequest& request) {
   ap_set_content_length(r, apr_off_t(request.body.size()));
   ap_rwrite(request.body.data(), int(request.body.size()), r);
   return OK;
-}
-
-Refusal refusal_by(const std::exception& error) {
-  auto* system = dynamic_cast<const std::system_error*>(&error);
-  int code = system ? system->code().value() : 0;
-  return code == EMFILE || code == ENFILE ? Refusal::descriptors : Refusal::resources;
 }
 
 // The note is for the access log, which is written at once where the connection is detached.
@@ -293,11 +277,11 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
   std::unique_ptr<Transport> transport;
   std::unique_ptr<Loop> loop;  // of its own, for a resident connection
   if (stays) {
-    transport = resident_transport(r);
+    transport = resident_transport(r, newcomer_of(r, location));
     constexpr size_t kReceiveBytes = 64 * 1024;
     loop = std::make_unique<Loop>(kReceiveBytes);
   } else {
-    transport = detached_transport(r->connection);
+    transport = detached_transport(r->connection, newcomer_of(r, location));
     child_engine().start();
   }
   SessionSettings settings{.max_message_bytes = location.max_message_bytes(),
@@ -344,14 +328,14 @@ int upgrade(request_rec* r) {
   if (r->handler && !strcmp(r->handler, "redirect-handler")) return DECLINED;
   const LocationConfig& location = *location_config(r);
   try {
+    count_handshake(r, location.admission);
     return open_websocket(r, location, *handler_for(r, location), opening_request(r));
   } catch (const NoRoom& reached) {
     count_refused(site_number_for(r, location), reached.refusal);
     return refuse_for_room(r, reached);
   } catch (const std::exception& error) {
     // No descriptor, thread or memory is left.
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "WS205: no room for another WebSocket: %s",
-                  error.what());
+    tell_no_room(r, error);
     if (r->status == HTTP_SWITCHING_PROTOCOLS) {  // the client has its answer already
       r->connection->aborted = 1;
       return OK;

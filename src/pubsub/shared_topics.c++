@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <random>
@@ -57,12 +58,7 @@ void SharedTopics::lay_out(void* memory, const Sizes& sizes) {
   header.blocks = at.block_count;
   header.last_id = now_us();  // what there was before, nobody knows
   header.seed = (uint64_t(std::random_device()()) << 32) ^ std::random_device()();
-  pthread_mutexattr_t kind;
-  pthread_mutexattr_init(&kind);
-  pthread_mutexattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
-  pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
-  pthread_mutex_init(&header.lock, &kind);
-  pthread_mutexattr_destroy(&kind);
+  make_shared_mutex(header.lock);
 }
 
 SharedTopics::SharedTopics(void* memory, std::span<const int> descriptors,

@@ -2,8 +2,7 @@
 #pragma once
 #include <pthread.h>
 
-#include <cerrno>
-
+#include "src/engine/shared_lock.h"
 #include "src/pubsub/shared_topics.h"
 
 namespace mws {
@@ -75,19 +74,10 @@ struct Kept {
   uint8_t type, may_compress;
 };
 
-class SharedTopics::Lock {
+class SharedTopics::Lock : private SharedLock {
  public:
-  explicit Lock(SharedTopics& topics) : lock_(topics.header_.lock) {
-    if (pthread_mutex_lock(&lock_) != EOWNERDEAD) return;
-    topics.repair();
-    pthread_mutex_consistent(&lock_);
-  }
-  ~Lock() { pthread_mutex_unlock(&lock_); }
-  Lock(const Lock&) = delete;
-  Lock& operator=(const Lock&) = delete;
-
- private:
-  pthread_mutex_t& lock_;
+  explicit Lock(SharedTopics& topics)
+      : SharedLock(topics.header_.lock, [&topics] { topics.repair(); }) {}
 };
 
 inline size_t aligned(size_t size, size_t to) { return (size + to - 1) / to * to; }

@@ -349,8 +349,9 @@ class Server:
 
     # --- clients ---
 
-    def connect(self, plain=False, tls_version=None, client_certificate=False):
-        connection = socket.create_connection(("127.0.0.1", self.port), LIMIT_S)
+    def connect(self, plain=False, tls_version=None, client_certificate=False, source=None):
+        """Source: the client's address, such as 127.0.0.2."""
+        connection = socket.create_connection(("127.0.0.1", self.port), LIMIT_S, source and (source, 0))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls and not plain:
             context = ssl.create_default_context(cafile=str(self.cert))

@@ -103,6 +103,9 @@ def test_a_good_configuration_passes():
         "<VirtualHost *:1>", "WebSocketDetach off", "</VirtualHost>",
         "WebSocketCompression Off", "WebSocketCompression ON", in_location("WebSocketCompression on level=9 window=9 takeover=on min-size=4294967295"),
         "WebSocketCompression on level=1 window=15 takeover=off min-size=0", "WebSocketThreads 64", "WebSocketMaxMessage 9223372036854775807", "WebSocketOrigin SAME any null a.example *.b.example:1 https://[::1]",
+        *(f"{name} {number}" for name in ["WebSocketMaxPerLocation", "WebSocketMaxPerAddress"] for number in [0, 1000000]),
+        *(f"WebSocketHandshakeRate {rate}" for rate in ["0", "5", "1 1000000", "1000000 1"]),
+        in_location("WebSocketMaxPerLocation 1", "WebSocketMaxPerAddress 1", "WebSocketHandshakeRate 1"),
         "WebSocketWorkers 0", in_location("WebSocketHandler echo", "WebSocketWorkers 1024"), in_location("WebSocketHandler minimal", "WebSocketWorkers 1"),
         "WebSocketParam colour red", "WebSocketHandler minimal", "WebSocketHandler none", in_location("WebSocketHandler echo websocket_handler")]))
     try:
@@ -142,6 +145,21 @@ def test_a_handler_that_blocks_is_refused_without_workers(handlers):
 def test_max_connections_takes_nothing_but_a_number_above_0(value):
     assert refused(f"WebSocketMaxConnections {value}") == (
         1, f'WebSocketMaxConnections: "{value.strip(chr(34))}" is not a number from 1 to 2147483646')
+
+
+@pytest.mark.parametrize("name", ["WebSocketMaxPerLocation", "WebSocketMaxPerAddress", "WebSocketHandshakeRate"])
+@pytest.mark.parametrize("value", ["-1", "1000001", "none", "10k", "1.5", "99999999999999999999", '" "'])
+def test_limits_by_client_and_location_take_nothing_but_a_number(name, value):
+    assert refused(in_location(f"{name} {value}")) == (2, f'{name}: "{value.strip(chr(34))}" is not a number from 0 to 1000000')
+
+
+@pytest.mark.parametrize("burst", ["0", "-1", "1000001", "x"])
+def test_the_burst_of_handshakes_is_a_number_above_0(burst):
+    assert refused(f"WebSocketHandshakeRate 5 {burst}") == (1, f'WebSocketHandshakeRate: "{burst}" is not a number from 1 to 1000000')
+
+
+def test_no_burst_goes_with_no_limit_on_handshakes():
+    assert refused("WebSocketHandshakeRate 0 5") == (1, "WebSocketHandshakeRate 0 sets no limit, so no number may follow it")
 
 
 @pytest.mark.parametrize("value", ["-1", "2147483647", "half", "2x", "1.5", "99999999999999999999", '" "'])
@@ -229,6 +247,9 @@ def test_origin_takes_nothing_but_its_forms(value):
         ("WebSocketMaxResident", "most WebSockets at a time that keep a thread, per child process, or on prefork a process (default half of them)"),
         ("WebSocketDrainTimeout", "time over which a graceful restart or stop spreads the closes of WebSockets (default 30 s, 0 closes all at once)"),
         ("WebSocketDrainCode", "close code of a graceful restart or stop, 1001 (the default) or 1012")]),
+    ("WebSocketMaxPerAddress 1 2", "WebSocketMaxPerAddress takes one argument, most WebSockets of a client's address at a time, of IPv6 of its /64 (default 0: no limit)"),
+    ("WebSocketHandshakeRate 1 2 3", "WebSocketHandshakeRate takes 1-2 arguments, opening handshakes per second and client's address, and how many may "
+                                     "come at once (default 0: no limit; at once as many as per second)"),
     ("WebSocketParam colour", "WebSocketParam takes two arguments, KEY and VALUE of a parameter for the handler"),
     ("WebSocketParam colour red green", "WebSocketParam takes two arguments, KEY and VALUE of a parameter for the handler"),
     ("WebSocketHandlerPath", "WebSocketHandlerPath takes one argument, folder in which a handler's NAME is looked up"),
@@ -273,7 +294,8 @@ def plain_server():
 
 
 @pytest.mark.parametrize("line", ["WebSocketHandler echo", "WebSocketHandler none", "WebSocketHandlerPath /tmp", "WebSocketParam colour red",
-                                  "WebSocketOrigin any", "WebSocketMaxMessage 1", "WebSocketDetach on", *FOR_THE_WHOLE_SERVER])
+                                  "WebSocketOrigin any", "WebSocketMaxMessage 1", "WebSocketDetach on", "WebSocketMaxPerLocation 1",
+                                  "WebSocketMaxPerAddress 1", "WebSocketHandshakeRate 1", *FOR_THE_WHOLE_SERVER])
 def test_htaccess_may_hold_no_directive(plain_server, line):
     name = line.split()[0]
     folder = plain_server.folder / "www" / re.sub(r"\W", "", line)

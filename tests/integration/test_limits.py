@@ -38,6 +38,22 @@ def test_without_descriptors_newcomers_get_503_and_all_else_goes_on(mpm):
             client.echo()
 
 
+@pytest.mark.parametrize("mpm", ["event", "worker", "prefork"])
+def test_without_memory_for_a_thread_newcomers_get_503_until_there_is_some(mpm, handlers):
+    """The first WebSocket of a child starts its loop, whose stack does not fit."""
+    with Server(f'<Location /cramped>\nWebSocketHandler "{handlers}/cramped.so"\n</Location>\n', mpm=mpm) as server:
+        server.expect(r"websocket:error.*WS205: no room for another WebSocket: \S.* \(\d+ refused by this child so far\)")
+        children = server.children()
+        for _ in range(20):
+            status, headers, _ = server.http("/cramped", *UPGRADE, "X-Room: 1000000")
+            assert (status, headers["retry-after"]) == (503, "10")
+            assert server.http("/index.html")[0] == 200
+        assert 1 <= server.error_log().count("no room for another WebSocket") <= len(children), "a line for each refusal"
+        assert set(children) <= set(server.children()), "a child has given up"
+        with server.websocket("/cramped", "X-Room: any") as client:
+            client.echo()
+
+
 def test_a_steady_reader_gets_all_that_was_sent_before_the_close_however_long_it_takes():
     size = 3_000_000
     with Server("WebSocketMaxMessage 4000000\nSendBufferSize 65536\n" + ECHO) as server:
