@@ -12,6 +12,11 @@ inline uint64_t monotonic_ms() {
   return uint64_t(duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count());
 }
 
+inline uint64_t monotonic_ns() {
+  using namespace std::chrono;
+  return uint64_t(duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count());
+}
+
 // To within some milliseconds, for a small part of the cost; not to be compared with the other.
 inline uint64_t coarse_ms() {
   timespec now;

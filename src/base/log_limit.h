@@ -10,7 +10,8 @@ namespace mws {
 
 class LogLimit {
  public:
-  explicit LogLimit(unsigned lines, uint64_t per_ms) : lines_(lines), per_ms_(per_ms) {}
+  explicit LogLimit(unsigned lines = 1, uint64_t per_ms = 10'000)
+      : lines_(lines), per_ms_(per_ms) {}
 
   // Whether the next line may be written. left_out: what to write behind it of those that were not,
   // " (12 lines were left out before)", or nothing.

@@ -12,6 +12,16 @@
 
 namespace mws {
 
+namespace {
+
+Cause cause_of(Rule broken) {
+  if (broken == Rule::none) return Cause::client;
+  if (broken == Rule::message_too_big) return Cause::message_size;
+  return broken == Rule::too_many_fragments ? Cause::fragments : Cause::protocol;
+}
+
+}  // namespace
+
 struct Connection::EndpointTimers {
   struct One final : Timer {
     void on_due() override { connection->loop_timer(id); }
@@ -22,31 +32,36 @@ struct Connection::EndpointTimers {
 };
 
 Connection::Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint,
-                       const SessionSettings& settings, std::shared_ptr<Attachment> attachment)
+                       const SessionSettings& settings, std::shared_ptr<Attachment> attachment,
+                       const Site& site)
     : session_(settings),
       transport_(std::move(transport)),
       endpoint_(endpoint),
+      site_(site),
       attachment_(std::move(attachment)) {}
 
 Connection::~Connection() = default;
 
 // --- What the endpoint asks for, but sending ---
 
-bool Connection::close(uint16_t code, std::string_view reason) {
+bool Connection::close(uint16_t code, std::string_view reason, Cause cause) {
   if (broken_ || !session_.close(code, reason, *this)) return false;
+  blame(cause);
   phase_ = Phase::closing;
   drop_waiting();
   if (shown_) shown_->open = false;
-  set_deadline(kCloseTimeout_ms);
+  set_deadline(site_.limits.close_timeout_ms);
   return true;
 }
 
 void Connection::show(Shown& shown) {
   shown_ = &shown;
+  shown.high_water = high_water();
   shown.backlog = buffered_amount();
 }
 
-void Connection::abort() {
+void Connection::abort(Cause cause) {
+  blame(cause);
   session_.interrupt();
   write_failed();
 }
@@ -82,7 +97,12 @@ void Connection::run(const std::function<void()>& work, const std::function<void
 void Connection::loop_start(Loop& loop, MutableBytes early) {
   loop_ = &loop;
   interest_ = EPOLLIN;
+  counters_ = &loop.counters(site_.number);
   loop.link(*this);
+  begin_limits();
+  counters_->opened[size_t(mooring())].add();
+  counters_->open[size_t(mooring())].add();
+  site_.connection_opened(*this);
   corked([&] {
     told_open_ = true;
     endpoint_.on_open(*this);
@@ -114,9 +134,10 @@ void Connection::loop_timer(uint32_t id) {
   loop_->note_time(*this);
 }
 
-void Connection::loop_drain(uint16_t code) {
+void Connection::loop_drain(uint16_t code, Cause cause) {
   if (phase_ != Phase::open) return;
   drain_code_ = code;
+  blame(cause);
   if (reads()) read_some();  // what has arrived is answered first
   close_if_drained();
   settle();
@@ -124,12 +145,17 @@ void Connection::loop_drain(uint16_t code) {
 
 void Connection::loop_stop(uint16_t code) {
   if (phase_ == Phase::gone) return;
-  if (phase_ == Phase::open) close(code, "");
+  if (phase_ == Phase::open) close(code, "", Cause::stop);
   set_deadline(phase_ == Phase::lingering ? kLingerTimeout_ms : kCloseTimeout_ms);
   settle();
 }
 
-void Connection::on_due() { go(); }
+void Connection::on_due() {
+  if (phase_ != Phase::open) return go();
+  look_at_limits();
+  settle();
+  loop_->note_time(*this);
+}
 
 // Gathers what the work sends to this connection into one write.
 template <class Work>
@@ -157,6 +183,8 @@ void Connection::read_some() {
       if (got.kind == IoResult::failed) broken_ = true;
       if (got.kind == IoResult::end) client_ended();
       if (got.kind != IoResult::done) return;
+      heard_ms_ = now_ms();
+      if (rates_ && !charge(rates_->bytes, site_.limits.bytes, double(got.size))) return;
       corked([&] { take(loop_->receive_buffer_.first(got.size)); });
       read_on = got.read_on;
     } else if (reads()) {
@@ -195,31 +223,49 @@ void Connection::client_ended() {
   if (client_ended_) broken_ = true;  // told again: its receiving side is closed too
   client_ended_ = true;
   session_.abandon();
+  blame(Cause::client);
   tell_closed(kCloseAbnormal, "", false);
   if (phase_ == Phase::lingering) return go();
   phase_ = Phase::flushing;
-  set_deadline(kCloseTimeout_ms);
+  set_deadline(site_.limits.close_timeout_ms);
 }
 
 void Connection::on_message(Opcode type, MutableBytes payload) {
+  count(Counters::received, type, payload.size());
+  if (rates_ && !charge(rates_->messages, site_.limits.messages, 1)) return;
   loop_->current_message_ = payload;
   loop_->current_type_ = type;
-  endpoint_.on_message(*this, type, payload);
+  timed([&] { endpoint_.on_message(*this, type, payload); });
   loop_->current_message_ = {};
   interrupt_if_paused();
 }
 
 void Connection::on_piece(Opcode type, MutableBytes piece, bool first, bool last) {
-  endpoint_.on_piece(*this, type, piece, first, last);
+  count(Counters::received, type, piece.size(), last);
+  if (last && rates_ && !charge(rates_->messages, site_.limits.messages, 1)) return;
+  timed([&] { endpoint_.on_piece(*this, type, piece, first, last); });
   interrupt_if_paused();
 }
 
+// Now and then measures how long the endpoint takes.
+template <class Call>
+void Connection::timed(Call call) {
+  if (!loop_->measures_callback()) return call();
+  uint64_t before_ns = monotonic_ns();
+  call();
+  counters_->handler.add(monotonic_ns() - before_ns);
+}
+
 void Connection::on_ping(Bytes payload) {
+  counters_->pings_received.add();
+  if (exceeds_control_rate()) return;
   endpoint_.on_ping(*this, payload);
   interrupt_if_paused();
 }
 
 void Connection::on_pong(Bytes payload) {
+  counters_->pongs_received.add();
+  if (exceeds_control_rate() || answers_ping(payload)) return;
   endpoint_.on_pong(*this, payload);
   interrupt_if_paused();
 }
@@ -230,17 +276,24 @@ void Connection::interrupt_if_paused() {
 
 void Connection::on_end(uint16_t code, std::string_view reason, bool clean, Rule broken) {
   phase_ = Phase::flushing;
-  set_deadline(kCloseTimeout_ms);
+  set_deadline(site_.limits.close_timeout_ms);
+  blame(cause_of(broken));
   if (broken != Rule::none && told_open_) endpoint_.on_rule_broken(*this, broken);
   tell_closed(code, reason, clean);
 }
 
-DeflateShare& Connection::deflate_share() { return loop_->deflate_share_; }
+DeflateShare& Connection::deflate_share() {
+  loop_->deflate_share_.count_in(counters_, monotonic_ns);
+  return loop_->deflate_share_;
+}
 
 void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean) {
   if (!told_open_) return;
   told_open_ = false;
   endpoint_.on_close(*this, code, reason, clean);
+  counters_->closed[code_index(code)].add();
+  counters_->causes[size_t(cause_)].add();
+  site_.connection_ended(*this, code, reason, clean);
   shown_ = nullptr;
   drop_waiting();
   if (!timers_) return;
@@ -257,6 +310,7 @@ void Connection::settle() {
   if (phase_ == Phase::gone) return;
   if (shown_) shown_->backlog = backlog();
   if (drained()) tell_drained();
+  note_buffered();
   if (drained()) loop_->read_again(*this);  // once more, as that ended a message in fragments
   if (broken_) return go();
   if (phase_ == Phase::flushing && !unsent()) {
@@ -277,7 +331,10 @@ void Connection::go() {
   if (phase_ == Phase::gone) return;
   phase_ = Phase::gone;
   session_.abandon();
-  tell_closed(kCloseAbnormal, "", false);
+  blame(Cause::lost);
+  tell_closed(cause_ == Cause::memory ? kCloseTryAgainLater : kCloseAbnormal, "", false);
+  loop_->count_buffered(*counters_, -ptrdiff_t(std::exchange(buffered_, 0)));
+  counters_->open[size_t(mooring())].subtract();
   loop_->timers_.cancel(*this);
   loop_->unlink(*this);
 }
@@ -303,7 +360,7 @@ uint32_t Connection::wanted_events() const {
 bool Connection::reads() const {
   if (client_ended_ || broken_) return false;
   if (phase_ >= Phase::flushing) return true;
-  return backlog() <= kHighWater && (phase_ != Phase::open || !paused_by_);
+  return backlog() <= high_water() && (phase_ != Phase::open || !paused_by_);
 }
 
 }  // namespace mws

@@ -11,9 +11,12 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "src/engine/rate.h"
 #include "src/engine/send_queue.h"
+#include "src/engine/site.h"
 #include "src/engine/timers.h"
 #include "src/engine/transport.h"
 #include "src/protocol/session.h"
@@ -60,52 +63,60 @@ class Attachment {
 enum class SendResult {
   sent,        // the kernel has it, or will when the read being dispatched is done
   queued,      // it waits for the client to read
-  high_water,  // as queued, and more than kHighWater waits: send no more for now
+  high_water,  // as queued, and more than the high water waits: send no more for now
+  dropped,     // not sent: more than that waits, and the site drops what comes on top
   closed,      // nothing was sent: the connection is closing or gone
 };
 
 class Connection final : private Session::Host, private Timer {
  public:
-  // While more waits to be sent, the client is not read: it feels TCP's own backpressure.
-  static constexpr size_t kHighWater = 1 << 20;        // bytes
-  static constexpr uint64_t kCloseTimeout_ms = 5000;   // for the client's close frame
+  // For the client's close frame, once the loop drains or stops.
+  static constexpr uint64_t kCloseTimeout_ms = 5000;
+  static constexpr size_t kHighWater = ConnectionLimits().high_water;  // bytes, where none is set
   static constexpr uint64_t kLingerTimeout_ms = 2000;  // for the client's end of stream
   // So much of what a client sent compressed is inflated in a row, and what is left of the message
   // with which it is reached; then the others have their turn, and what waits to be sent counts.
   static constexpr uint64_t kInflatedAtOnce = 256 * 1024;  // bytes
-  // A client that reads as much of what waits gets kCloseTimeout_ms anew.
+  // A client that reads as much of what waits gets the time for closing anew.
   static constexpr size_t kProgress = 16 * 1024;  // bytes
 
   static constexpr size_t kTimers = 8;
 
   Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint,
-             const SessionSettings& settings, std::shared_ptr<Attachment> attachment);
+             const SessionSettings& settings, std::shared_ptr<Attachment> attachment,
+             const Site& site = Site::unlimited());
   ~Connection();
+  // What the site's owner keeps with it. Before a loop has it.
+  void keep(uint64_t id, std::unique_ptr<Record> record) {
+    id_ = id;
+    record_ = std::move(record);
+  }
 
   // may_compress: where the client has agreed to it and it is worth it.
   SendResult send(Opcode type, Bytes payload, bool may_compress = true);
-  // By reference where the payload is long.
-  SendResult send(const std::shared_ptr<const PreparedMessage>& message);
+  // By reference where the payload is long. may_drop: where the site drops what is too much.
+  SendResult send(const std::shared_ptr<const PreparedMessage>& message, bool may_drop = true);
   // See Session::send_fragment. Messages that are sent before the last one went out wait for it.
   SendResult send_fragment(Opcode type, Bytes payload, bool last);
   // At most kMaxControlPayload bytes.
   SendResult ping(Bytes payload);
   SendResult pong(Bytes payload);
   // Starts the closing handshake; on_close follows. See Session::close for what is allowed.
-  bool close(uint16_t code, std::string_view reason);
+  bool close(uint16_t code, std::string_view reason, Cause cause = Cause::handler);
   // Ends the connection as if it had broken; on_close follows, from outside of this call.
-  void abort();
+  void abort(Cause cause = Cause::handler);
   // Bytes that were sent but that the kernel did not take yet.
   size_t buffered_amount() const;
   // Inside of an event that may go on for long: lets what was sent leave now, as far as that goes
   // without waiting.
   void flush();
-  // Inside of an event that may block, on a loop of its own: waits until no more than kHighWater
-  // is left to be sent. False if that cannot be awaited: the connection has broken, the loop has
-  // to stop, or it drains and the client has read nothing for kCloseTimeout_ms.
+  // Inside of an event that may block, on a loop of its own: waits until no more than the high
+  // water is left to be sent. False if that cannot be awaited: the connection has broken, the loop
+  // has to stop, or it drains and the client has read nothing for kCloseTimeout_ms.
   bool make_room();
   // What other threads may see, from now until on_close. It outlives that.
   struct Shown {
+    size_t high_water = 0;
     std::atomic<size_t> backlog = 0;  // what buffered_amount() was at the end of the last event
     std::atomic<bool> open = true;    // until a close frame goes out
   };
@@ -117,7 +128,7 @@ class Connection final : private Session::Host, private Timer {
   }
 
   // Who has a reason not to read this client while it is open. What has been read already waits.
-  enum Pauser : uint8_t { by_endpoint = 1, by_host = 2 };
+  enum Pauser : uint8_t { by_endpoint = 1, by_host = 2, by_rate = 4 };
   void pause(Pauser pauser) { paused_by_ |= pauser; }
   void resume(Pauser pauser) { paused_by_ &= uint8_t(~pauser); }
 
@@ -135,6 +146,22 @@ class Connection final : private Session::Host, private Timer {
   Attachment* attachment() const { return attachment_.get(); }
   Loop& loop() const { return *loop_; }
 
+  // While more waits to be sent, the client is not read: it feels TCP's own backpressure.
+  size_t high_water() const { return site_.limits.high_water; }  // bytes
+  const Site& site() const { return site_; }
+  uint64_t id() const { return id_; }
+  Record* record() const { return record_.get(); }
+  Mooring mooring() const { return transport_->mooring(); }
+  struct Totals {
+    uint64_t bytes[2] = {};     // [Counters::Direction], of payload, inflated
+    uint32_t messages[2] = {};  // likewise; they begin again at 2^32
+    uint32_t most_buffered = 0;
+    uint32_t round_trip_us = 0;  // the latest; 0: none was measured
+  };
+  const Totals& totals() const { return totals_; }
+  uint64_t age_ms() const;
+  Cause cause() const { return cause_; }  // from its end on
+
  private:
   friend class Loop;
   struct EndpointTimers;
@@ -144,11 +171,12 @@ class Connection final : private Session::Host, private Timer {
   void loop_start(Loop& loop, MutableBytes early);
   void loop_events(uint32_t events);
   void loop_timer(uint32_t id);
-  void loop_drain(uint16_t code);
+  void loop_drain(uint16_t code, Cause cause = Cause::drain);
   void loop_stop(uint16_t code);
 
   template <class Send>
   SendResult guarded_send(Send send, bool fragment = false);
+  bool is_dropped();
   bool send_later(std::shared_ptr<const PreparedMessage> message);
   void send_waiting();
   void drop_waiting();
@@ -182,6 +210,23 @@ class Connection final : private Session::Host, private Timer {
   void on_ping(Bytes payload) override;
   void on_pong(Bytes payload) override;
   void interrupt_if_paused();
+  void begin_limits();
+  void look_at_limits();
+  uint64_t look_at_silence(uint32_t now_ms);
+  bool end_at(uint64_t now_ms, uint64_t& next_ms);
+  void go_for_memory();
+  bool exceeds_control_rate();
+  bool answers_ping(Bytes pong);
+  template <class Call>
+  void timed(Call call);
+  bool charge(Rate& rate, const ConnectionLimits::Rate& limit, double amount);
+  uint64_t rate_wait_ms() const;
+  void note_buffered();
+  uint32_t now_ms() const;
+  void count(Counters::Direction direction, Opcode type, size_t bytes, bool whole = true);
+  void blame(Cause cause) {
+    if (!std::exchange(caused_, true)) cause_ = cause;
+  }
   void transmit(Bytes header, Bytes payload) override;
   void transmit_lasting(Bytes header, Bytes payload) override;
   void on_end(uint16_t code, std::string_view reason, bool clean, Rule broken) override;
@@ -191,6 +236,8 @@ class Connection final : private Session::Host, private Timer {
   Session session_;
   std::unique_ptr<Transport> transport_;
   Endpoint& endpoint_;
+  const Site& site_;
+  Counters* counters_ = nullptr;  // of the site, on this loop
   std::shared_ptr<Attachment> attachment_;
   Loop* loop_ = nullptr;
   std::unique_ptr<SendQueue> queue_;        // only while it holds something
@@ -208,6 +255,19 @@ class Connection final : private Session::Host, private Timer {
     size_t taken = 0;
   };
   std::unique_ptr<Held> held_;
+  struct Rates {
+    Rate messages, bytes;
+  };
+  std::unique_ptr<Rates> rates_;  // where the site limits them
+  std::unique_ptr<Record> record_;
+  uint64_t id_ = 0;
+  Totals totals_;
+  size_t buffered_ = 0;  // what the loop has counted of it
+  uint64_t opened_ms_ = 0;
+  SmallRate control_frames_;
+  uint32_t heard_ms_ = 0;    // the client sent, or read of what waits
+  uint32_t message_ms_ = 0;  // a message went either way
+  uint32_t ping_us_ = 0;     // the ping that awaits its pong; 0: none does
   Shown* shown_ = nullptr;
   Connection* next_ = nullptr;  // in the loop's list
   Connection* previous_ = nullptr;
@@ -224,6 +284,9 @@ class Connection final : private Session::Host, private Timer {
   bool reads_again_ = false;     // is in that list
   bool owes_drained_ = false;    // something had to wait since on_drained was called
   bool owes_fragments_ = false;  // a fragment had to
+  bool over_high_water_ = false;
+  Cause cause_{};
+  bool caused_ = false;  // cause_ is known
 };
 
 }  // namespace mws

@@ -5,31 +5,39 @@
 #include "src/base/clock.h"
 #include "src/engine/connection.h"
 #include "src/engine/loop.h"
+#include "src/protocol/close_code.h"
 
 namespace mws {
 
 SendResult Connection::send(Opcode type, Bytes payload, bool may_compress) {
+  if (is_dropped()) return SendResult::dropped;
   return guarded_send([&] {
     if (session_.in_fragments())
       return send_later(std::make_shared<PreparedMessage>(type, payload, may_compress));
-    return session_.send(type, payload, *this, may_compress);
+    if (!session_.send(type, payload, *this, may_compress)) return false;
+    count(Counters::sent, type, payload.size());
+    return true;
   });
 }
 
-SendResult Connection::send(const std::shared_ptr<const PreparedMessage>& message) {
+SendResult Connection::send(const std::shared_ptr<const PreparedMessage>& message, bool may_drop) {
+  if (may_drop && is_dropped()) return SendResult::dropped;
   return guarded_send([&] {
     if (session_.in_fragments()) return send_later(message);
     loop_->sent_message_ = &message;
     bool sent = session_.send(*message, *this);
     loop_->sent_message_ = nullptr;
+    if (sent) count(Counters::sent, message->type(), message->payload().size());
     return sent;
   });
 }
 
 SendResult Connection::send_fragment(Opcode type, Bytes payload, bool last) {
+  if (!session_.in_fragments() && is_dropped()) return SendResult::dropped;
   return guarded_send(
       [&] {
         if (!session_.send_fragment(type, payload, last, *this)) return false;
+        count(Counters::sent, type, payload.size(), last);
         if (last && waiting_) send_waiting();
         return true;
       },
@@ -37,6 +45,7 @@ SendResult Connection::send_fragment(Opcode type, Bytes payload, bool last) {
 }
 
 SendResult Connection::ping(Bytes payload) {
+  counters_->pings_sent.add();
   return guarded_send([&] { return session_.ping(payload, *this); });
 }
 
@@ -56,7 +65,21 @@ SendResult Connection::guarded_send(Send send, bool fragment) {
   size_t waits = fragment ? unsent() : backlog();
   if (!waits) return SendResult::sent;
   owe_drained(fragment);
-  return waits > kHighWater ? SendResult::high_water : SendResult::queued;
+  if (waits <= high_water()) return SendResult::queued;
+  if (site_.limits.slow == ConnectionLimits::Slow::close &&
+      close(kClosePolicy, "reads too slowly", Cause::slow))
+    site_.limit_reached(*this, Cause::slow);
+  return SendResult::high_water;
+}
+
+// A message on top of what waits already, where the site drops those.
+bool Connection::is_dropped() {
+  if (site_.limits.slow != ConnectionLimits::Slow::drop || backlog() <= high_water() ||
+      !session_.may_send())
+    return false;
+  counters_->dropped.add();
+  site_.limit_reached(*this, Cause::slow);
+  return true;
 }
 
 // Between the fragments of one message no other may go (§5.4).
@@ -71,7 +94,7 @@ bool Connection::send_later(std::shared_ptr<const PreparedMessage> message) {
 
 void Connection::send_waiting() {
   auto waiting = std::move(waiting_);
-  for (const Owner& message : waiting->messages) send(message);
+  for (const Owner& message : waiting->messages) send(message, false);
 }
 
 // The message that they wait for will not be finished.
@@ -89,9 +112,10 @@ void Connection::flush() {
 bool Connection::make_room() {
   flush();
   uint64_t progressed_ms = monotonic_ms();
-  while (!broken_ && unsent() > kHighWater) {
+  while (!broken_ && unsent() > high_water()) {
     if (loop_->must_stop()) return false;
-    if (loop_->must_drain() && monotonic_ms() - progressed_ms > kCloseTimeout_ms) return false;
+    if (loop_->must_drain() && monotonic_ms() - progressed_ms > site_.limits.close_timeout_ms)
+      return false;
     loop_->await_writable(transport_->descriptor());
     size_t before = unsent();
     write_unsent();
@@ -178,8 +202,9 @@ void Connection::write_unsent() {
     if (queue_ && queue_->empty()) queue_.reset();
     size_t after = unsent();
     if (after < before) progress_ += uint32_t(before - after);
+    heard_ms_ = now_ms();
     bool ending = phase_ == Phase::closing || phase_ == Phase::flushing;
-    if (ending && (progress_ >= kProgress || !after)) set_deadline(kCloseTimeout_ms);
+    if (ending && (progress_ >= kProgress || !after)) set_deadline(site_.limits.close_timeout_ms);
   }
 }
 

@@ -30,7 +30,7 @@ void Engine::start() {
   SignalsBlocked blocked;
   while (running_.size() < wanted_) {
     try {
-      auto running = std::make_unique<Running>();
+      auto running = std::make_unique<Running>(meters_(), budget_);
       running->thread = std::thread([this, loop = &running->loop] {
         loop->run();
         std::lock_guard ended(ended_lock_);

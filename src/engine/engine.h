@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -28,7 +29,11 @@ class SignalsBlocked {
 
 class Engine {
  public:
-  explicit Engine(unsigned loops) : wanted_(loops) {}
+  // meters makes those of a loop; max_buffered: see Budget.
+  explicit Engine(
+      unsigned loops, std::function<std::unique_ptr<Meters>()> meters = [] { return nullptr; },
+      size_t max_buffered = SIZE_MAX)
+      : wanted_(loops), meters_(std::move(meters)), budget_(max_buffered) {}
   ~Engine();  // waits for the threads: stop first
 
   // Starts the threads if they do not run yet. Any thread. Throws std::system_error if the system
@@ -46,16 +51,30 @@ class Engine {
   // Waits until every connection is gone and ends the threads; false if that takes longer than
   // within_ms. After stop(), or when there is no connection. Frees no memory.
   bool join(uint64_t within_ms);
+  // For loops that somebody else runs.
+  Budget& budget() { return budget_; }
+  // Has each loop run the task, a callable that takes it. Any thread. Throws std::bad_alloc.
+  template <class Task>
+  void any_thread_post(Task task) {
+    if (started_)
+      for (auto& running : running_)
+        running->loop.any_thread_post([task, loop = &running->loop] { task(*loop); });
+  }
+  size_t loops() const { return started_ ? running_.size() : 0; }
   // Tells the endpoints that hold up a loop at this moment.
   void tell_who_holds_up();
 
  private:
   struct Running {
+    Running(std::unique_ptr<Meters> meters, Budget& budget)
+        : loop(Loop::kReceiveBytes, std::move(meters), &budget) {}
     Loop loop;
     std::thread thread;
   };
   void pass_on();
   unsigned wanted_;
+  const std::function<std::unique_ptr<Meters>()> meters_;
+  Budget budget_;
   std::mutex start_lock_;
   std::atomic<bool> started_ = false;
   std::atomic<uint64_t> stop_asked_ = 0, drain_asked_ = 0;  // close code << 32 | milliseconds

@@ -31,6 +31,16 @@ Source* source_of(void* tag) {
   return bits & 1 ? reinterpret_cast<Source*>(bits & ~uintptr_t(1)) : nullptr;
 }
 
+// Of a loop whose counters nobody looks at.
+class OwnMeters final : public Meters {
+ public:
+  Counters& counters(unsigned) noexcept override { return counters_; }
+  LoopCounters* loop_counters() noexcept override { return nullptr; }
+
+ private:
+  Counters counters_;
+};
+
 bool tell_epoll(int epoll, int operation, int descriptor, void* tag, uint32_t events) {
   epoll_event event{};
   event.events = events;
@@ -40,9 +50,11 @@ bool tell_epoll(int epoll, int operation, int descriptor, void* tag, uint32_t ev
 
 }  // namespace
 
-Loop::Loop(size_t receive_bytes)
+Loop::Loop(size_t receive_bytes, std::unique_ptr<Meters> meters, Budget* budget)
     : receive_memory_(new uint8_t[receive_bytes]),
-      receive_buffer_(receive_memory_.get(), receive_bytes) {
+      receive_buffer_(receive_memory_.get(), receive_bytes),
+      meters_(meters ? std::move(meters) : std::make_unique<OwnMeters>()),
+      budget_(budget) {
   timers_.make_room_for(1);  // the drain's
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   wakeup_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -53,9 +65,11 @@ Loop::Loop(size_t receive_bytes)
     if (wakeup_ >= 0) close(wakeup_);
     throw std::system_error(error, std::generic_category(), "event loop");
   }
+  if (budget_) budget_->add(*this);
 }
 
 Loop::~Loop() {
+  if (budget_) budget_->remove(*this);
   while (first_) first_->go();
   bury();
   close(epoll_);
@@ -80,6 +94,8 @@ void Loop::turn() {
   serves_.store(nullptr, std::memory_order_relaxed);
   int count = epoll_wait(epoll_, events, 512, wait_ms());
   noted_ms_.store(coarse_ms(), std::memory_order_relaxed);
+  LoopCounters* measured = ++turns_ & 15 ? nullptr : meters_->loop_counters();
+  uint64_t woke_ns = measured ? monotonic_ns() : 0;
   events_ = {events, size_t(std::max(count, 0))};
   for (epoll_event& event : events_) {
     void* tag = event.data.ptr;
@@ -99,6 +115,7 @@ void Loop::turn() {
   if (!timers_.empty()) timers_.run(monotonic_ms());
   begin_stop_if_asked();
   bury();
+  if (measured) measured->turn.add(monotonic_ns() - woke_ns);
 }
 
 int Loop::wait_ms() const {
@@ -141,6 +158,11 @@ void Loop::any_thread_stop(uint16_t close_code, uint64_t grace_ms) {
 void Loop::any_thread_drain(uint16_t close_code, uint64_t over_ms) {
   any_thread_post([this, close_code, over_ms] { begin_drain(close_code, over_ms); });
   drain_asked_ = true;
+}
+
+void Loop::any_thread_shed() {
+  if (sheds_.exchange(true)) return;
+  any_thread_post([this] { shed(); });
 }
 
 void Loop::any_thread_quit() {
@@ -256,6 +278,33 @@ void Loop::Drain::on_due() {
   if (next && turn < turns) loop.timers_.set(*this, due_ms(turn));
   else if (now_ms < begin_ms + over_ms) loop.timers_.set(*this, begin_ms + over_ms);
   else loop.any_thread_stop(close_code, Connection::kCloseTimeout_ms);
+}
+
+// --- What waits for clients ---
+
+Counters& Loop::counters(unsigned site) {
+  if (site >= counters_.size()) counters_.resize(site + 1);
+  if (!counters_[site]) counters_[site] = &meters_->counters(site);
+  return *counters_[site];
+}
+
+void Loop::count_buffered(Counters& counters, ptrdiff_t bytes) {
+  if (!bytes) return;
+  counters.buffered_bytes.add(uint64_t(bytes));
+  buffered_.store(buffered_ + size_t(bytes), std::memory_order_relaxed);
+  if (budget_) budget_->change(bytes);
+}
+
+void Loop::shed() {
+  sheds_ = false;
+  while (budget_->is_exceeded()) {
+    Connection* most = nullptr;
+    each_connection([&](Connection& each) {
+      if (!most || each.buffered_ > most->buffered_) most = &each;
+    });
+    if (!most || !most->buffered_) return;
+    most->go_for_memory();
+  }
 }
 
 // --- Connections ---

@@ -16,8 +16,10 @@
 #include <vector>
 
 #include "src/base/bytes.h"
+#include "src/engine/budget.h"
 #include "src/engine/connection.h"
 #include "src/engine/cork.h"
+#include "src/engine/meters.h"
 #include "src/engine/timers.h"
 
 namespace mws {
@@ -38,8 +40,10 @@ class Loop {
   // What is done for one connection in a row should not take longer: the others wait.
   static constexpr uint64_t kSlow_ms = 100;
 
-  // Throws std::system_error when the system has no descriptors left.
-  explicit Loop(size_t receive_bytes = kReceiveBytes);
+  // Counts in the meters, or nowhere that is seen; what waits for its connections counts in the
+  // budget. Throws std::system_error when the system has no descriptors left.
+  explicit Loop(size_t receive_bytes = kReceiveBytes, std::unique_ptr<Meters> meters = nullptr,
+                Budget* budget = nullptr);
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -65,6 +69,8 @@ class Loop {
   void any_thread_drain(uint16_t close_code, uint64_t over_ms);
   // Tells the endpoint that holds up the loop, if one does at this moment.
   void any_thread_tell_if_held_up();
+  // Ends connections for which most waits, until the budget is kept. Throws std::bad_alloc.
+  void any_thread_shed();
   // Lets run() return once there is no connection.
   void any_thread_quit();
   // Calls it, on the loop's thread, each time that the descriptor becomes readable; it is not read,
@@ -82,6 +88,15 @@ class Loop {
   void set_timer(Timer& timer, uint64_t in_ms);
   void cancel_timer(Timer& timer) { timers_.cancel(timer); }
 
+  // Calls it for every connection.
+  template <class Visit>
+  void each_connection(Visit visit) {
+    for (Connection *each = first_, *next; each; each = next) {
+      next = each->next_;
+      visit(*each);
+    }
+  }
+  size_t buffered() const { return buffered_; }  // bytes that wait for clients; any thread
   bool stopping() const { return stopping_; }
   bool is_this_thread() const { return thread_ == std::this_thread::get_id(); }
 
@@ -118,6 +133,10 @@ class Loop {
   void await_writable(int descriptor) const;  // or for a moment
 
   // From connections.
+  Counters& counters(unsigned site);
+  void count_buffered(Counters& counters, ptrdiff_t bytes);
+  bool measures_callback() { return !(++callbacks_ & 31); }
+  void shed();
   void link(Connection& connection);
   void unlink(Connection& connection);  // destroyed at the end of the turn
   void note_time(Connection& connection);
@@ -152,6 +171,13 @@ class Loop {
   std::atomic<std::thread::id> thread_{};
   bool stopping_ = false;
   uint64_t stop_deadline_ms_ = 0;  // while stopping
+
+  std::unique_ptr<Meters> meters_;
+  std::vector<Counters*> counters_;  // of the meters, by number of the site
+  uint32_t callbacks_ = 0, turns_ = 0;
+  Budget* budget_;
+  std::atomic<size_t> buffered_ = 0;
+  std::atomic<bool> sheds_ = false;
 
   bool own_mail_ = false;  // this thread has posted some, for which nobody woke the loop
   std::mutex mail_lock_;

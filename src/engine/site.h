@@ -1,6 +1,8 @@
 // What the connections of a location have in common.
 #pragma once
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "src/base/counters.h"
 
@@ -14,8 +16,8 @@ struct ConnectionLimits {
   uint64_t pong_timeout_ms = 0;  // and ended if it is for so long after that
   uint64_t idle_ms = 0;          // without a message in either direction
   uint64_t lifetime_ms = 0;
-  unsigned lifetime_jitter = 10;  // percent by which it may be shorter
-  uint64_t close_timeout_ms = 10'000;
+  unsigned lifetime_jitter = 10;     // percent by which it may be shorter
+  uint64_t close_timeout_ms = 5000;  // for the client's close frame
 
   // Per second, and how much may come at once. 0: no limit.
   struct Rate {
@@ -32,14 +34,29 @@ struct ConnectionLimits {
   bool operator==(const ConnectionLimits&) const = default;
 };
 
-// Lives until the end of the process. Any thread.
+// What the owner of a site keeps with a connection.
+class Record {
+ public:
+  virtual ~Record() = default;
+};
+
+// Lives until the end of the process.
 class Site {
  public:
   Site(unsigned its_number, const ConnectionLimits& its_limits)
       : number(its_number), limits(its_limits) {}
   virtual ~Site() = default;
-  // The connection is gone, after on_close; on its loop's thread.
-  virtual void connection_ended(const Connection&) const noexcept {}
+  // For who has no other: no times, the limits above, number 0.
+  static const Site& unlimited();
+
+  // On the connection's loop, before on_open and after on_close.
+  virtual void connection_opened(const Connection&) const noexcept {}
+  virtual void connection_ended(const Connection&, uint16_t /*code*/, std::string_view /*reason*/,
+                                bool /*clean*/) const noexcept {}
+  // A callback has run elsewhere than on a loop. Any thread.
+  virtual void callback_took(uint64_t /*ns*/) const noexcept {}
+  // A limit has ended the connection, paused it, or dropped what was sent to it, on its loop.
+  virtual void limit_reached(const Connection&, Cause) const noexcept {}
 
   const unsigned number;  // of the location, among those that have counters
   const ConnectionLimits limits;

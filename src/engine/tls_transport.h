@@ -32,6 +32,7 @@ class TlsTransport : public Transport {
 
   int descriptor() const override { return descriptor_; }
   bool may_hold_bytes() const override { return true; }
+  Mooring mooring() const override { return Mooring::tls; }
   // A stream that ends without close_notify has been cut short: it fails (RFC 8446 §6.1).
   IoResult read(MutableBytes into) override;
   IoResult write(std::span<const iovec> pieces) override;

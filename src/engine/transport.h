@@ -7,6 +7,7 @@
 #include <span>
 
 #include "src/base/bytes.h"
+#include "src/base/counters.h"
 
 namespace mws {
 
@@ -32,6 +33,7 @@ class Transport {
   virtual int descriptor() const = 0;
   // Whether bytes may wait inside, from before a loop got the transport.
   virtual bool may_hold_bytes() const { return false; }
+  virtual Mooring mooring() const { return Mooring::plain; }
   virtual IoResult read(MutableBytes into) = 0;
   // Sends on what is unsent, then takes from the front of pieces as much as goes without waiting.
   virtual IoResult write(std::span<const iovec> pieces) = 0;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "src/base/clock.h"
 #include "src/base/connection_id.h"
 #include "src/handler/peer.h"
 #include "src/protocol/close_code.h"
@@ -303,9 +304,11 @@ bool Handler::dispatch(const char* callback, Connection& connection, Strand::Kin
   }
   if (!peer.on_workers) return false;
   try {
-    auto event = [this, callback, made, held = peer.shared_from_this(),
+    auto event = [this, callback, made, held = peer.shared_from_this(), &site = connection.site(),
                   copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
+      uint64_t before_ns = monotonic_ns();
       call(callback, *held, false, [&] { made(*held, copy); });
+      site.callback_took(monotonic_ns() - before_ns);
     };
     if (!peer.on_workers->strand->add(kind, payload.size(), std::move(event)))
       connection.pause(Connection::by_host);

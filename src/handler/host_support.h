@@ -41,6 +41,7 @@ inline ws_result result_of(SendResult result) {
     case SendResult::sent: return WS_OK;
     case SendResult::queued: return WS_QUEUED;
     case SendResult::high_water: return WS_HIGH_WATER;
+    case SendResult::dropped: return WS_LIMIT;
     case SendResult::closed: break;
   }
   return WS_CLOSED;

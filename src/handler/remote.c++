@@ -128,7 +128,7 @@ SendResult Remote::any_thread_send(size_t bytes, Work work, bool fragment) {
     connection.owe_drained(fragment);
   };
   if (!post({std::move(then_tell), bytes})) return SendResult::closed;
-  return before + bytes > Connection::kHighWater ? SendResult::high_water : SendResult::queued;
+  return before + bytes > shown_.high_water ? SendResult::high_water : SendResult::queued;
 }
 
 SendResult Remote::any_thread_send(std::shared_ptr<const PreparedMessage> message) {

@@ -18,7 +18,7 @@ class Remote final : public std::enable_shared_from_this<Remote> {
  public:
   using Work = std::function<void(Connection&)>;
   // What is to be sent takes so much memory on its way, about, beside its bytes. It counts too:
-  // many a short message would else fill the memory before kHighWater is seen.
+  // many a short message would else fill the memory before the high water is seen.
   static constexpr size_t kErrandBytes = sizeof(Work) + sizeof(PreparedMessage);
 
   // On the loop's thread, from on_open on and before on_close. Throws std::bad_alloc.

@@ -1,6 +1,5 @@
 #include "src/httpd/config.h"
 
-#include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
 
@@ -12,6 +11,7 @@
 
 #include "src/httpd/config_aliases.h"
 #include "src/httpd/named_handlers.h"
+#include "src/httpd/options.h"
 #include "src/httpd/topics.h"
 
 namespace mws {
@@ -139,16 +139,13 @@ const char* set_max_resident(cmd_parms* cmd, void*, const char* text) {
 
 const char* set_drain_timeout(cmd_parms* cmd, void*, const char* text) {
   if (const char* error = ap_check_cmd_context(cmd, GLOBAL_ONLY)) return error;
-  apr_interval_time_t timeout;
-  constexpr apr_interval_time_t kLongest = apr_time_from_sec(24 * 60 * 60);
-  if (!apr_isdigit(*text) || ap_timeout_parameter_parse(text, &timeout, "s") || timeout < 0 ||
-      timeout > kLongest)
+  constexpr uint64_t kLongest_ms = 24 * 60 * 60 * 1000;
+  if (!read_time(text, 0, kLongest_ms, for_server->drain_ms))
     return apr_psprintf(
         cmd->pool,
         "WebSocketDrainTimeout: \"%s\" is not a time from 0 to a day, such as 30, 500ms "
         "or 2min",
         text);
-  for_server->drain_ms = uint64_t(apr_time_as_msec(timeout));
   return nullptr;
 }
 
@@ -188,8 +185,6 @@ const OriginPolicy& LocationConfig::origin_policy() const {
   return origins ? *origins : same;
 }
 
-ConnectionLimits LocationConfig::connection_limits() const { return {}; }
-
 LocationConfig* location_config(request_rec* r) {
   return static_cast<LocationConfig*>(ap_get_module_config(r->per_dir_config, &websocket_module));
 }
@@ -219,6 +214,7 @@ void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_confi
   if (add.workers < 0) merged->workers = base.workers;
   if (add.max_subscriptions < 0) merged->max_subscriptions = base.max_subscriptions;
   merged->admission = merge_admission_limits(base.admission, add.admission);
+  merged->connection = merge_limits(base.connection, add.connection);
   merged->publish = merge_publish_access(base.publish, add.publish);
   merged->params.insert(base.params.begin(), base.params.end());
   return merged;
@@ -286,6 +282,31 @@ const command_rec kDirectives[] = {
         "WebSocketMaxResident", setter(set_max_resident), nullptr, RSRC_CONF,
         "most WebSockets at a time that keep a thread, per child process, or on prefork a "
         "process (default half of them)"),
+    AP_INIT_TAKE12("WebSocketPing", setter(set_ping), nullptr, kAnywhere,
+                   "time after which a silent client is pinged, and that it then has for a sign of "
+                   "life (default 30 30), or off"),
+    AP_INIT_TAKE1("WebSocketIdleTimeout", setter(set_idle_timeout), nullptr, kAnywhere,
+                  "time without a message in either direction after which a connection is closed "
+                  "(default off)"),
+    AP_INIT_TAKE1("WebSocketCloseTimeout", setter(set_close_timeout), nullptr, kAnywhere,
+                  "time that a client has to answer a close frame (default 5)"),
+    AP_INIT_TAKE12("WebSocketMaxLifetime", setter(set_max_lifetime), nullptr, kAnywhere,
+                   "time after which a connection is closed, and by how much of it that may be "
+                   "earlier, so that not all come back at once (default off, 10%)"),
+    AP_INIT_TAKE_ARGV("WebSocketRateLimit", setter(set_rate_limit), nullptr, kAnywhere,
+                      "what a client may send in a second, messages=, bytes= and control= with "
+                      "RATE[:BURST] or off, and whether what is more pauses reading or closes: "
+                      "pause or close (default control=1000:10000 pause)"),
+    AP_INIT_TAKE1("WebSocketSendBuffer", setter(set_send_buffer), nullptr, kAnywhere,
+                  "bytes that may wait for a client before it is a slow one (default 1M)"),
+    AP_INIT_TAKE1("WebSocketSlowClient", setter(set_slow_client), nullptr, kAnywhere,
+                  "what happens to such a client: pause (it is not read; the default), close, or "
+                  "drop (messages)"),
+    AP_INIT_TAKE1("WebSocketMaxFragments", setter(set_max_fragments), nullptr, kAnywhere,
+                  "fragments that a message may have (default 131072)"),
+    AP_INIT_TAKE1("WebSocketMaxBuffered", setter(set_max_buffered), nullptr, RSRC_CONF,
+                  "bytes that may wait for all clients of a child process; past it those go for "
+                  "whom most waits (default 256M)"),
     AP_INIT_TAKE1("WebSocketDrainTimeout", setter(set_drain_timeout), nullptr, RSRC_CONF,
                   "time over which a graceful restart or stop spreads the closes of WebSockets "
                   "(default 30 s, 0 closes all at once)"),

@@ -4,8 +4,8 @@
 #include <optional>
 #include <string>
 
-#include "src/engine/site.h"
 #include "src/httpd/admission.h"
+#include "src/httpd/config_limits.h"
 #include "src/httpd/module.h"
 #include "src/httpd/publish_access.h"
 #include "src/protocol/close_code.h"
@@ -35,11 +35,12 @@ struct LocationConfig {
   int max_subscriptions = -1;             // WebSocketMaxSubscriptions; -1: not set
   int reserved_close_codes = -1;          // WebSocketAllowReservedStatusCodes; -1: not set
   const DeflateSettings* compression = nullptr;
+  LimitsConfig connection;
   PublishAccess publish;
   AdmissionLimits admission;
 
   const OriginPolicy& origin_policy() const;
-  ConnectionLimits connection_limits() const;
+  ConnectionLimits connection_limits() const { return connection.limits(); }
   uint64_t max_message_bytes() const {
     return uint64_t(max_message ? max_message : kDefaultMaxMessage);
   }
@@ -57,6 +58,7 @@ struct ServerConfig {
   unsigned threads = 1;                   // WebSocketThreads
   int max_websockets = 0;                 // WebSocketMaxConnections; 0: no limit
   int max_resident = -1;                  // WebSocketMaxResident; -1: half of httpd's threads
+  uint64_t max_buffered = 256 << 20;      // WebSocketMaxBuffered: bytes, of a child
   uint64_t drain_ms = 30'000;             // WebSocketDrainTimeout
   uint16_t drain_code = kCloseGoingAway;  // WebSocketDrainCode
   bool serves_websockets = false;         // there is a WebSocketHandler

@@ -41,7 +41,10 @@ constexpr uint64_t kStopGrace_ms = 1000;
 constexpr uint64_t kJoinTimeout_ms = 1800;
 
 struct Child {
-  explicit Child(const ServerConfig& configured) : config(configured), engine(config.threads) {}
+  explicit Child(const ServerConfig& configured)
+      : config(configured),
+        engine(
+            config.threads, [] { return meters_for_loop(false); }, config.max_buffered) {}
   const ServerConfig config;
   Engine engine;
   bool threaded = true;

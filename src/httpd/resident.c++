@@ -39,6 +39,7 @@ class FilterTransport final : private Slot,
 
   int descriptor() const override { return descriptor_; }
   bool may_hold_bytes() const override { return true; }
+  Mooring mooring() const override { return Mooring::resident; }
   IoResult read(MutableBytes into) override;
   IoResult write(std::span<const iovec> pieces) override;
   // httpd ends the stream or connection when the handler returns, and lingers by itself.

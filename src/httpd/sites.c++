@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 
+#include "src/httpd/handler_site.h"
 #include "src/httpd/named_handlers.h"
 
 namespace mws {
@@ -100,7 +101,7 @@ const Site& site_for(request_rec* r, const LocationConfig& merged) {
   std::lock_guard hold(lock);
   for (const auto& site : sites)
     if (site->number == number && site->limits == limits) return *site;
-  sites.push_back(std::make_unique<Site>(number, limits));
+  sites.push_back(std::make_unique<HandlerSite>(number, limits));
   return *sites.back();
 }
 

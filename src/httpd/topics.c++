@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <climits>
 #include <cstring>
 #include <memory>
@@ -21,6 +20,7 @@
 #include "src/httpd/config.h"
 #include "src/httpd/log.h"
 #include "src/httpd/named_handlers.h"
+#include "src/httpd/options.h"
 #include "src/pubsub/local_bus.h"
 #include "src/pubsub/redis_bus.h"
 
@@ -56,31 +56,6 @@ Memory* make_memory(const SharedTopics::Sizes& sizes) {
   if (memory->descriptors.empty()) return nullptr;
   SharedTopics::lay_out(at, sizes);
   return memory;
-}
-
-// Numbers of bytes: 65536, 64K, 16M, 1G.
-std::optional<uint64_t> bytes_from(std::string_view text) {
-  uint64_t number = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  std::string_view unit(end, size_t(text.data() + text.size() - end));
-  int shift = unit.empty() ? 0 : unit == "K" ? 10 : unit == "M" ? 20 : unit == "G" ? 30 : -1;
-  if (error != std::errc() || shift < 0 || number > (uint64_t(1) << 40) >> shift)
-    return std::nullopt;
-  return number << shift;
-}
-
-// "name=value": the value, if the name is this one.
-const char* value_of(const char* option, std::string_view name) {
-  return std::string_view(option).starts_with(name) && option[name.size()] == '='
-             ? option + name.size() + 1
-             : nullptr;
-}
-
-bool read_bytes(const char* text, uint64_t lowest, uint64_t highest, uint64_t& into) {
-  auto read = bytes_from(text);
-  if (!read || *read < lowest || *read > highest) return false;
-  into = *read;
-  return true;
 }
 
 Bus* make_bus([[maybe_unused]] const std::function<Loop&()>& bus_loop) {

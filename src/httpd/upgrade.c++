@@ -279,17 +279,20 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
   if (stays) {
     transport = resident_transport(r, newcomer_of(r, location));
     constexpr size_t kReceiveBytes = 64 * 1024;
-    loop = std::make_unique<Loop>(kReceiveBytes);
+    loop = std::make_unique<Loop>(kReceiveBytes, meters_for_loop(true), &child_engine().budget());
   } else {
     transport = detached_transport(r->connection, newcomer_of(r, location));
     child_engine().start();
   }
-  SessionSettings settings{.max_message_bytes = location.max_message_bytes(),
-                           .deflate = deflate.parameters,
-                           .allows_reserved_close_codes = location.reserved_close_codes > 0,
-                           .streams = handler.streams()};
+  SessionSettings settings{
+      .max_message_bytes = location.max_message_bytes(),
+      .deflate = deflate.parameters,
+      .allows_reserved_close_codes = location.reserved_close_codes > 0,
+      .streams = handler.streams(),
+      .max_fragments = location.connection.max_fragments.value_or(kMaxFragments)};
   auto connection = std::make_unique<Connection>(std::move(transport), handler, settings,
-                                                 handler.attach(request));
+                                                 handler.attach(request), site_for(r, location));
+  connection->keep(request.connection_id, nullptr);
   note_id(r, request);
   send_101(r, request);
   if (r->connection->aborted) return OK;  // the client is gone, or never read what came before

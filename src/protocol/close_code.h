@@ -8,8 +8,10 @@ namespace mws {
 constexpr uint16_t kCloseGoingAway = 1001;
 constexpr uint16_t kCloseNoCode = 1005;  // §7.1.5: the close frame carried none; never on the wire
 constexpr uint16_t kCloseAbnormal = 1006;  // §7.1.5: no close frame arrived; never on the wire
+constexpr uint16_t kClosePolicy = 1008;
 constexpr uint16_t kCloseInternalError = 1011;
 constexpr uint16_t kCloseServiceRestart = 1012;
+constexpr uint16_t kCloseTryAgainLater = 1013;
 constexpr uint16_t kCloseTlsFailed = 1015;  // §7.4.1: no handshake of TLS; never on the wire
 constexpr size_t kMaxCloseReason = 123;     // bytes; what a control frame holds beside the code
 

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "src/base/bytes.h"
+#include "src/base/counters.h"
 #include "src/protocol/buffer.h"
 
 namespace mws {
@@ -70,7 +71,28 @@ class DeflateShare {
   Buffer take_buffer();
   void give_back(Buffer buffer);
 
+  // What is compressed and inflated from now on is counted there, its time by that clock of
+  // nanoseconds.
+  void count_in(Counters* counters, uint64_t (*now_ns)()) {
+    counters_ = counters;
+    now_ns_ = now_ns;
+  }
+  template <class Work>
+  void measure(Counters::Direction direction, Work work) {
+    if (!counters_) return work();
+    uint64_t before_ns = now_ns_();
+    work();
+    counters_->deflate_ns[direction].add(now_ns_() - before_ns);
+  }
+  void count(Counters::Direction direction, size_t raw_bytes, size_t wire_bytes) {
+    if (!counters_) return;
+    counters_->deflate_raw_bytes[direction].add(raw_bytes);
+    counters_->deflate_wire_bytes[direction].add(wire_bytes);
+  }
+
  private:
+  Counters* counters_ = nullptr;
+  uint64_t (*now_ns_)() = nullptr;
   std::unique_ptr<Inflater> inflater_;
   std::array<std::array<std::unique_ptr<Deflater>, 8>, 9> deflaters_;  // by level and window
   std::array<Buffer, 2> buffers_;

@@ -39,7 +39,8 @@ const PreparedMessage::Framed* PreparedMessage::deflated(const DeflateParameters
     if (each.level == deflate.level && each.window_bits == deflate.server_window_bits)
       return each.framed ? &*each.framed : nullptr;
   Buffer buffer = share.take_buffer();
-  share.deflater(deflate.level, deflate.server_window_bits).deflate(plain_.payload, buffer);
+  Deflater& deflater = share.deflater(deflate.level, deflate.server_window_bits);
+  share.measure(Counters::sent, [&] { deflater.deflate(plain_.payload, buffer); });
   Deflated made{deflate.level, deflate.server_window_bits, {}, {}};
   MutableBytes payload = buffer.bytes();
   bool smaller = payload.size() < plain_.payload.size();

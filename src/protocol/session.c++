@@ -134,7 +134,7 @@ void Session::take_whole_compressed(Opcode type, Bytes payload, Host& host) {
   DeflateShare& share = host.deflate_share();
   Inflater& inflater = deflate_.client_takeover ? own_inflater() : share.inflater();
   Buffer message = share.take_buffer();
-  auto result = inflate(inflater, payload, true, message, max_message_);
+  auto result = inflate(inflater, payload, true, message, max_message_, share);
   Utf8Validator utf8;
   Rule broken = judge(type, utf8, message.bytes(), true, result);
   if (broken != Rule::none) fail(broken, host);
@@ -201,7 +201,8 @@ Rule Session::gather(MutableBytes part, bool last, Host& host) {
   auto result = Inflater::Result::good;
   if (p.compressed) {
     p.unmask_in_place(part);
-    result = inflate(inflater_of_partial(host), part, last, p.message, max_message_);
+    result = inflate(inflater_of_partial(host), part, last, p.message, max_message_,
+                     host.deflate_share());
   } else {
     // Before the last fragment nobody knows the size; the message's memory then doubles.
     uint64_t expected = p.header.fin ? had + p.remaining : max_message_;
@@ -234,7 +235,8 @@ size_t Session::stream_inflated(MutableBytes part, Host& host) {
     p.unmask_in_place(step);
     bool last = p.header.fin && !p.remaining;
     size_t had = piece.size();
-    auto result = inflate(inflater_of_partial(host), step, last, piece, max_message_ - p.told);
+    auto result =
+        inflate(inflater_of_partial(host), step, last, piece, max_message_ - p.told, share);
     broken = judge(p.message_type, p.utf8, piece.bytes().subspan(had), last, result);
     goes_on = broken == Rule::none && taken < part.size() && inflate_left_;
     if (broken != Rule::none || (goes_on && piece.size() < kFullPiece)) continue;
@@ -257,10 +259,14 @@ void Session::tell_piece(MutableBytes piece, bool last, Host& host) {
 
 // Of a message whose earlier parts went through the same inflater.
 Inflater::Result Session::inflate(Inflater& inflater, Bytes part, bool last, Buffer& out,
-                                  uint64_t limit) {
+                                  uint64_t limit, DeflateShare& share) {
   size_t had = out.size();
-  auto result = inflater.inflate(part, out, limit);
-  if (last && result == Inflater::Result::good) result = inflater.finish(out, limit);
+  auto result = Inflater::Result::good;
+  share.measure(Counters::received, [&] {
+    result = inflater.inflate(part, out, limit);
+    if (last && result == Inflater::Result::good) result = inflater.finish(out, limit);
+  });
+  share.count(Counters::received, out.size() - had, part.size());
   inflate_left_ -= std::min<uint64_t>(inflate_left_, out.size() - had);
   return result;
 }
@@ -290,7 +296,7 @@ Rule Session::check(const FrameHeader& header) const {
   uint64_t arrived = in_message ? partial_->arrived : 0;
   if (header.length > (compressed ? max_compressed() : max_message_) - arrived)
     return Rule::message_too_big;
-  if (in_message && !streams_ && partial_->fragments == kMaxFragments)
+  if (in_message && !streams_ && partial_->fragments == max_fragments_)
     return Rule::too_many_fragments;
   return Rule::none;
 }

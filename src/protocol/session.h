@@ -19,18 +19,19 @@
 
 namespace mws {
 
+constexpr uint32_t kMaxFragments = 1 << 17;
+
 struct SessionSettings {
   uint64_t max_message_bytes = 1 << 20;  // a compressed message counts with what it inflates to
   DeflateParameters deflate = {};
   // The client may close with codes that are reserved for future use, see may_arrive().
   bool allows_reserved_close_codes = false;
-  bool streams = false;  // messages are told in pieces, as they arrive
+  bool streams = false;                    // messages are told in pieces, as they arrive
+  uint32_t max_fragments = kMaxFragments;  // of a message that is gathered
 };
 
 class Session {
  public:
-  static constexpr uint32_t kMaxFragments = 1 << 17;  // of a message that is gathered
-
   class Host {
    public:
     // A whole message, type text or binary. The payload is writable and lives until the call
@@ -66,7 +67,8 @@ class Session {
       : max_message_(settings.max_message_bytes),
         deflate_(settings.deflate),
         allows_reserved_close_codes_(settings.allows_reserved_close_codes),
-        streams_(settings.streams) {}
+        streams_(settings.streams),
+        max_fragments_(settings.max_fragments) {}
   explicit Session(uint64_t max_message_bytes, const DeflateParameters& deflate = {})
       : Session(SessionSettings{.max_message_bytes = max_message_bytes, .deflate = deflate}) {}
 
@@ -134,7 +136,8 @@ class Session {
   Rule stream(MutableBytes part, bool last, Host& host);
   size_t stream_inflated(MutableBytes part, Host& host);
   void tell_piece(MutableBytes piece, bool last, Host& host);
-  Inflater::Result inflate(Inflater& inflater, Bytes part, bool last, Buffer& out, uint64_t limit);
+  Inflater::Result inflate(Inflater& inflater, Bytes part, bool last, Buffer& out, uint64_t limit,
+                           DeflateShare& share);
   Inflater& inflater_of_partial(Host& host);
   void finish_partial_frame(Host& host);
   void handle_control(Opcode opcode, Bytes payload, Host& host);
@@ -161,6 +164,7 @@ class Session {
   DeflateParameters deflate_;
   bool allows_reserved_close_codes_;
   bool streams_;
+  uint32_t max_fragments_;
   bool in_fragments_ = false;
   State state_ = State::open;
 };

@@ -18,7 +18,13 @@ bool Session::send(const PreparedMessage& message, Host& host) {
   if (deflate_.server_takeover)
     return send(message.type(), message.payload(), host, message.may_compress());
   if (state_ != State::open) return false;
-  auto frame = deflate_.agreed() ? message.frame(deflate_, host.deflate_share()) : message.frame();
+  auto frame = message.frame();
+  if (deflate_.agreed()) {
+    DeflateShare& share = host.deflate_share();
+    frame = message.frame(deflate_, share);
+    if (frame.payload.data() != message.payload().data())
+      share.count(Counters::sent, message.payload().size(), frame.payload.size());
+  }
   host.transmit_lasting(frame.header, frame.payload);
   return true;
 }
@@ -37,9 +43,10 @@ void Session::transmit_deflated(Opcode type, Bytes payload, Host& host) {
   bool own = deflate_.server_takeover;
   Deflater& deflater =
       own ? own_deflater() : share.deflater(deflate_.level, deflate_.server_window_bits);
-  deflater.deflate(payload, deflated);
+  share.measure(Counters::sent, [&] { deflater.deflate(payload, deflated); });
   // What the client has not seen, later messages must not refer to.
   bool smaller = own || deflated.size() < payload.size();
+  share.count(Counters::sent, payload.size(), smaller ? deflated.size() : payload.size());
   transmit_frame(type, smaller ? deflated.bytes() : payload, host, smaller);
   share.give_back(std::move(deflated));
 }

@@ -3,7 +3,7 @@
 // on that it has asked for: first out of the history, then as they come.
 //
 // Each loop delivers to its own connections. What was published within one turn of a loop leaves a
-// connection in one write. A subscriber for which more than Connection::kHighWater waits gets
+// connection in one write. A subscriber for which more than the connection's high water waits gets
 // nothing more until it has read that; then it catches up out of the history. What is not kept
 // there any more is a gap, which it is told. So nobody is delayed by a slow one, and nothing of it
 // fills the memory.

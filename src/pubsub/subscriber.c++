@@ -138,7 +138,7 @@ void Subscriber::loop_fetched(Subscription& subscription, const Fetched& fetched
 }
 
 void Subscriber::take_fetched(Subscription& subscription, const Fetched& fetched) {
-  if (connection_.buffered_amount() > Connection::kHighWater) {  // other topics' fill it
+  if (connection_.buffered_amount() > connection_.high_water()) {  // other topics' fill it
     subscription.state = Subscription::behind;
     subscription.missed = true;
     return connection_.owe_drained();
@@ -188,7 +188,7 @@ SendResult Subscriber::send_fetched(Subscription& subscription, const Fetched& f
                        .origin = {},
                        .id = entry.id,
                        .provisional_id = entry.provisional_id});
-    result = connection_.send(delivery.message(subscription.form));
+    result = connection_.send(delivery.message(subscription.form), false);
     subscription.note_sent(delivery);
   }
   return result;
@@ -210,7 +210,7 @@ void Subscriber::deliver(Subscription& subscription,
       subscription.missed = true;
     }
   } else {
-    SendResult result = connection_.send(delivery->message(subscription.form));
+    SendResult result = connection_.send(delivery->message(subscription.form), false);
     subscription.note_sent(*delivery);
     if (result == SendResult::high_water) subscription.state = Subscription::behind;
   }

@@ -24,6 +24,10 @@ ReceiveBufferSize 65536
 <Location /throws>
     WebSocketHandler "HANDLERS/wrong.so" throws
 </Location>
+<Location /pinged>
+    WebSocketHandler echo
+    WebSocketRateLimit control=off
+</Location>
 """
 HIGH_WATER_KB = 1024
 CONNECTION_KB = 128  # more than a connection, what is read at a time and the pieces of its queue take
@@ -68,7 +72,7 @@ def test_clients_that_never_read_hold_no_thread_and_no_more_than_the_high_water_
 def flood_with_pings(server, count):
     """The answers come in order, and some may stand for those before."""
     batch, last = 10_000, -1
-    with with_small_buffers(server) as client:
+    with with_small_buffers(server, "/pinged") as client:
         for start in range(0, count, batch):
             client.start_sending(b"".join(frame(PING, b"%08d" % number) for number in range(start, start + batch)))
             while last < start + batch - 1:
@@ -92,7 +96,7 @@ def test_a_million_pings_are_answered(server):
 @usual
 @pytest.mark.memory(peak_kb=HIGH_WATER_KB + 2 * CONNECTION_KB, kept_kb=HIGH_WATER_KB + 2 * CONNECTION_KB)
 def test_pings_whose_answers_nobody_reads_stop_at_the_high_water_mark(server):
-    with with_small_buffers(server) as client:
+    with with_small_buffers(server, "/pinged") as client:
         client.start_sending(frame(PING, b"p" * 125) * 50_000)
         client.send_until_blocked()
         assert client.unsent, "6 MB fit between two ends"

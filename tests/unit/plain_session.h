@@ -112,7 +112,7 @@ class PlainSession {
     arrived_ += length;
     if (arrived_ > max_message_ + (compressed_ ? max_message_ / 8 + 64 : 0))
       return Rule::message_too_big;
-    return ++fragments_ > Session::kMaxFragments ? Rule::too_many_fragments : Rule::none;
+    return ++fragments_ > kMaxFragments ? Rule::too_many_fragments : Rule::none;
   }
 
   void begin_message(Opcode opcode) {

@@ -135,7 +135,7 @@ TEST(SessionRules, AreAllCoveredHere) {
 
 TEST(SessionRules, LimitTheFragmentsOfAMessage) {
   std::string fragments = text("", more);
-  for (uint32_t i = 2; i < Session::kMaxFragments; i++) fragments += continuation("", more);
+  for (uint32_t i = 2; i < kMaxFragments; i++) fragments += continuation("", more);
   EXPECT_EQ(events_of(fragments + continuation("last") + text("next")),
             (Events{"text last", "text next"}));
   const RuleText& rule = describe(Rule::too_many_fragments);
