@@ -83,8 +83,10 @@ typedef enum ws_result {
   /* Done. For send: the system has it, or is offered it when the callback has returned; should it
      not take it all, drained follows as after WS_QUEUED. */
   WS_OK = 0,
-  WS_QUEUED = 1,     /* send: it waits in memory until the client reads; drained follows */
-  WS_HIGH_WATER = 2, /* send: as WS_QUEUED, and more than 1 MiB waits: send no more until drained */
+  WS_QUEUED = 1, /* send: it waits in memory until the client reads; drained follows */
+  /* send: as WS_QUEUED, and more than WebSocketSendBuffer (default 1 MiB) waits: send no more until
+     drained */
+  WS_HIGH_WATER = 2,
   WS_LOCAL_ONLY = 3, /* publish: done on this server; others cannot be reached at this moment */
   /* Errors. Nothing was done: */
   WS_CLOSED = -1,       /* a close frame went out before, or the client is gone */
@@ -242,7 +244,8 @@ struct ws_host {
   /* Sends a message in one frame (RFC 6455, section 5.6). The memory is the caller's again when the
      call returns. flags: 0, or WS_UNCOMPRESSED. WS_OK, WS_QUEUED, WS_HIGH_WATER or an error;
      WS_INVALID for another type or flag, NULL with a size, or a text that is not UTF-8. Nothing is
-     ever dropped, so who sends on past WS_HIGH_WATER fills the memory. */
+     ever dropped, so who sends on past WS_HIGH_WATER fills the memory; but with WebSocketSlowClient
+     close the connection is closed then, and with drop the message is not sent: WS_LIMIT. */
   ws_result (*send)(ws_connection* connection, ws_type type, const void* data, size_t size,
                     uint32_t flags);
   /* Sends a buffer, without copying it. As send. */
