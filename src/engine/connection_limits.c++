@@ -162,10 +162,8 @@ void Connection::note_buffered() {
   totals_.most_buffered =
       uint32_t(std::max<size_t>(totals_.most_buffered, std::min<size_t>(waits, UINT32_MAX)));
   bool over = waits > high_water();
-  if (over && !over_high_water_ && site_.limits.slow == ConnectionLimits::Slow::pause) {
+  if (over && !over_high_water_ && site_.limits.slow == ConnectionLimits::Slow::pause)
     counters_->slow_pauses.add();
-    site_.limit_reached(*this, Cause::slow);
-  }
   over_high_water_ = over;
 }
 

@@ -55,7 +55,8 @@ class Site {
                                 bool /*clean*/) const noexcept {}
   // A callback has run elsewhere than on a loop. Any thread.
   virtual void callback_took(uint64_t /*ns*/) const noexcept {}
-  // A limit has ended the connection, paused it, or dropped what was sent to it, on its loop.
+  // A limit ends the connection, has paused it for what it sends, or drops what is sent to it; on
+  // its loop.
   virtual void limit_reached(const Connection&, Cause) const noexcept {}
 
   const unsigned number;  // of the location, among those that have counters

@@ -49,11 +49,11 @@ void HandlerSite::limit_reached(const Connection& connection, Cause cause) const
       case Cause::lifetime:
         return log(info, "WS312", c, "closed with 1001: it was open for long enough", left_out);
       case Cause::rate:
-        return log(notice, "WS313", c, "sends more messages or bytes than it may", left_out);
+        return log(info, "WS313", c, "sends more messages or bytes than it may", left_out);
       case Cause::control_rate:
-        return log(notice, "WS314", c, "closed with 1008: too many control frames", left_out);
+        return log(info, "WS314", c, "closed with 1008: too many control frames", left_out);
       case Cause::slow:
-        return log(notice, "WS315", c, "reads too slowly: more than WebSocketSendBuffer waits for it",
+        return log(info, "WS315", c, "reads too slowly: more than WebSocketSendBuffer waits for it",
                    left_out);
       default:
         return log(warning, "WS316", c,
