@@ -68,12 +68,6 @@ struct ConnectionLimitsTest : testing::Test {
   }
 };
 
-std::string first_ping(const Client& client) {
-  for (const std::string& frame : client.frames())
-    if (frame.starts_with("ping")) return frame;
-  return "";
-}
-
 // --- Time ---
 
 TEST_F(ConnectionLimitsTest, ASilentClientIsPingedAndItsPongIsMeasuredAndKeptFromTheEndpoint) {
