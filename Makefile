@@ -72,7 +72,7 @@ WARNINGS := -Wall -Wextra -Wshadow
 DEPENDENCIES = -MMD -MP
 SHARED = -shared -Wl,-z,now -pthread
 STD_FLAGS = -std=c++20 $(WARNINGS) -fPIC -fvisibility=hidden $(NO_GNU_UNIQUE) -pthread
-CORE_CPPFLAGS = -I. -Iinclude -D_GNU_SOURCE -DWEBSOCKET_HANDLER_PATH='"$(handlerdir)"' $(DEFLATE_CPPFLAGS) $(SIMDJSON_CPPFLAGS) $(HIREDIS_CPPFLAGS)
+CORE_CPPFLAGS = -I. -Iinclude -D_GNU_SOURCE -DWEBSOCKET_VERSION='"$(VERSION)"' -DWEBSOCKET_HANDLER_PATH='"$(handlerdir)"' $(DEFLATE_CPPFLAGS) $(SIMDJSON_CPPFLAGS) $(HIREDIS_CPPFLAGS)
 TEST_CPPFLAGS = $(CORE_CPPFLAGS) $(JSON_CPPFLAGS) -DTEST_BUILD_DIR='"$(CURDIR)/build"' -DTEST_SOURCE_DIR='"$(CURDIR)"'
 # Handlers may hand over enums of any value, which the host checks: defined without -fstrict-enums.
 asan_flags = -O1 -g1 -fsanitize=address,undefined -fno-sanitize=enum -fno-sanitize-recover=all -fno-omit-frame-pointer

@@ -5,6 +5,7 @@
 #include <http_connection.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <mod_status.h>
 #include <mpm_common.h>
 
 #include "src/httpd/capacity.h"
@@ -12,6 +13,7 @@
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
 #include "src/httpd/publish.h"
+#include "src/httpd/status.h"
 #include "src/httpd/upgrade.h"
 
 static void register_hooks(apr_pool_t*) {
@@ -28,6 +30,8 @@ static void register_hooks(apr_pool_t*) {
   APR_OPTIONAL_HOOK(ssl, pre_handshake, mws::remember_tls_session, nullptr, nullptr,
                     APR_HOOK_MIDDLE);
   ap_hook_type_checker(mws::ignore_files, nullptr, nullptr, APR_HOOK_REALLY_FIRST);
+  APR_OPTIONAL_HOOK(ap, status_hook, mws::add_to_server_status, nullptr, nullptr, APR_HOOK_MIDDLE);
+  ap_hook_handler(mws::serve_status, nullptr, nullptr, APR_HOOK_REALLY_FIRST);
   // Before mod_proxy's, whatever the order of LoadModule.
   ap_hook_handler(mws::upgrade, nullptr, nullptr, APR_HOOK_REALLY_FIRST);
   ap_hook_handler(mws::publish_over_http, nullptr, nullptr, APR_HOOK_MIDDLE);

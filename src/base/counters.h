@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace mws {
 
@@ -49,12 +50,18 @@ enum class Refusal : uint8_t {
 };
 constexpr size_t kRefusals = 10;
 
+const char* name_of(Mooring mooring);
+const char* name_of(Cause cause);
+const char* name_of(Refusal refusal);
+
 // Close codes with a counter of their own; all others share the last one.
 constexpr std::array<uint16_t, 16> kCountedCodes = {1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008,
                                                     1009, 1010, 1011, 1012, 1013, 1014, 3000, 4000};
 constexpr size_t kCodes = kCountedCodes.size() + 1;
 // Of which counter: 3000 stands for all of 3000 to 3999, 4000 for 4000 to 4999.
 size_t code_index(uint16_t code);
+// "1000", "3xxx", "other".
+std::string name_of_code(size_t index);
 
 class Counter {
  public:

@@ -65,7 +65,7 @@ int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
   make_children_table(s);
   make_sites(s);
   make_counters(s);
-  number_sites();
+  number_sites(s);
   make_connection_ids(s);
   make_topics(s);
   make_admission_tables(s);

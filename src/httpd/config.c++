@@ -210,6 +210,7 @@ void* merge_location_config(apr_pool_t* pool, void* base_config, void* add_confi
   if (add.reserved_close_codes < 0) merged->reserved_close_codes = base.reserved_close_codes;
   if (!add.max_message) merged->max_message = base.max_message;
   if (add.detach < 0) merged->detach = base.detach;
+  if (add.status < 0) merged->status = base.status;
   if (!add.compression) merged->compression = base.compression;
   if (add.workers < 0) merged->workers = base.workers;
   if (add.max_subscriptions < 0) merged->max_subscriptions = base.max_subscriptions;
@@ -340,7 +341,8 @@ const command_rec kDirectives[] = {
                  "on: clients may close with codes that are reserved for future use (default off)"),
     // httpd's own, which this module hears of too; each is allowed where it is for its owner.
     AP_INIT_TAKE1("SetHandler", setter(note_set_handler), nullptr, OR_FILEINFO,
-                  "websocket-publish: requests publish to topics"),
+                  "websocket-publish: requests publish to topics; websocket-status: they read what "
+                  "is counted"),
     AP_INIT_RAW_ARGS("Require", setter(note_require), nullptr, OR_AUTHCFG,
                      "who may publish, beside SetHandler websocket-publish"),
     AP_INIT_TAKE1("AuthMerging", setter(note_auth_merging), nullptr, OR_AUTHCFG,

@@ -36,9 +36,11 @@ struct LocationConfig {
   int reserved_close_codes = -1;          // WebSocketAllowReservedStatusCodes; -1: not set
   const DeflateSettings* compression = nullptr;
   LimitsConfig connection;
+  int status = -1;  // whether SetHandler websocket-status is what was set last; -1: nothing was
   PublishAccess publish;
   AdmissionLimits admission;
 
+  bool shows_status() const { return status > 0; }
   const OriginPolicy& origin_policy() const;
   ConnectionLimits connection_limits() const { return connection.limits(); }
   uint64_t max_message_bytes() const {
@@ -64,6 +66,7 @@ struct ServerConfig {
   bool serves_websockets = false;         // there is a WebSocketHandler
   bool limits_clients = false;            // there is a limit by address or location
   bool publishes = false;                 // there is a SetHandler websocket-publish
+  bool shows_status = false;              // there is a SetHandler websocket-status
   SharedTopics::Sizes topics;             // WebSocketBus, WebSocketTopicHistory, WebSocketMaxTopics
   HistoryLimits topic_history;            // WebSocketTopicHistory
   std::optional<RedisSettings> redis;     // WebSocketBus; none: local

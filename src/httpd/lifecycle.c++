@@ -321,7 +321,7 @@ void start_child(apr_pool_t* pchild, server_rec*) {
                        config.max_resident < 0 ? std::max(1, workers / 2) : config.max_resident,
                        !threaded);
   enter_admission_tables();
-  if (!config.has_topics()) return;
+  if (!config.has_topics() && !config.shows_status) return;
   enter_counters();
   child = new Child(config);
   child->threaded = threaded;

@@ -179,6 +179,10 @@ Snapshot::Snapshot()
   add_counters(loops, arena->shared.loop_crowd, false);
   arena->loops.for_each(
       [&](uint32_t, pid_t, const LoopCounters& block) { add_counters(loops, block, false); });
+  std::erase_if(locations, [](const std::unique_ptr<Location>& each) {
+    auto nothing = [](const Counter& counter) { return !counter.value(); };
+    return each->name.inherited && std::ranges::all_of(all_counters(each->counters), nothing);
+  });
   for (auto& each : locations) add_counters(total, each->counters, true);
 }
 

@@ -44,6 +44,7 @@ struct Snapshot {
     uint64_t open = 0, buffered_bytes = 0;
   };
   apr_time_t time, started;  // of now; of the server, and of what is counted
+  // Not those that a virtual host merely inherits, while there is nothing to tell.
   std::vector<std::unique_ptr<Location>> locations;
   std::vector<Child> children;
   Counters total;

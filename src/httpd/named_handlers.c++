@@ -174,14 +174,15 @@ Handler* handler_for(request_rec* r, const LocationConfig& location) {
   return found == location.handler->on_server.end() ? nullptr : found->second;
 }
 
-void number_sites() {
+void number_sites(server_rec* main_server) {
   for (HandlerUse* use : named->uses)
-    for (auto [s, handler] : use->on_server)
-      use->sites[s] = number_site(s, use->whole_server ? "/" : use->location, s != use->server);
+    for (server_rec* s = main_server; s; s = s->next)
+      if (use->on_server.contains(s))
+        use->sites[s] = number_site(s, use->whole_server ? "/" : use->location, s != use->server);
 }
 
 unsigned site_number_for(request_rec* r, const LocationConfig& location) {
-  if (!location.handler) return kUncounted;
+  if (!location.handler || location.shows_status()) return kUncounted;
   auto found = location.handler->sites.find(r->server);
   return found == location.handler->sites.end() ? kUncounted : found->second;
 }

@@ -24,7 +24,7 @@ bool load_named_handlers(apr_pool_t* ptemp, server_rec* main_server);
 Handler* handler_for(request_rec* r, const LocationConfig& location);
 
 // Numbers their locations (sites.h); in the parent, when they are loaded.
-void number_sites();
+void number_sites(server_rec* main_server);
 // That of the request's location; kUncounted where there is no handler.
 unsigned site_number_for(request_rec* r, const LocationConfig& location);
 

@@ -7,6 +7,7 @@
 
 #include "src/httpd/config.h"
 #include "src/httpd/named_handlers.h"
+#include "src/httpd/status.h"
 
 namespace mws {
 
@@ -64,6 +65,9 @@ const char* why_closed(request_rec* r, const PublishAccess& access) {
 const char* note_set_handler(cmd_parms* cmd, void* config, const char* handler) {
   PublishAccess& access = section_of(config).publish;
   bool is_ours = !strcmp(handler, kPublishHandler);
+  bool shows = !strcmp(handler, kStatusHandler) && !stands_in_htaccess(cmd);
+  section_of(config).status = shows;
+  if (shows) changed_server_config().shows_status = true;
   access.sets_handler = true;
   access.publishes = is_ours && !stands_in_htaccess(cmd);
   if (!access.publishes) return nullptr;

@@ -40,6 +40,17 @@ unsigned port_of(const server_rec* s) {
   return ap_listeners && ap_listeners->bind_addr ? ap_listeners->bind_addr->port : 0;
 }
 
+// Nothing but what can stand in a report: the rest as in an address.
+std::string printable(const std::string& text) {
+  std::string clean;
+  for (unsigned char each : text) {
+    constexpr const char* kHex = "0123456789ABCDEF";
+    if (each > ' ' && each < 0x7f) clean += char(each);
+    else clean += {'%', kHex[each >> 4], kHex[each & 15]};
+  }
+  return clean;
+}
+
 void add_row(const std::string& server, const std::string& location, bool inherited) {
   unsigned number = table->count;
   Row& row = table->rows[number];
@@ -66,10 +77,10 @@ void make_sites(server_rec* s) {
 
 unsigned number_site(server_rec* s, const std::string& path, bool inherited) {
   if (!table) return kUncounted;
-  std::string host = s->server_hostname ? s->server_hostname : "";
+  std::string host = printable(s->server_hostname ? s->server_hostname : "");
   // What does not fit is cut off.
   std::string server = host.substr(0, sizeof Row::server - 7) + ":" + std::to_string(port_of(s));
-  std::string location = path.substr(0, sizeof Row::location - 1);
+  std::string location = printable(path).substr(0, sizeof Row::location - 1);
   for (unsigned number = 0; number < table->count; number++) {
     Row& row = table->rows[number];
     if (row.server != server || row.location != location) continue;
@@ -101,7 +112,8 @@ const Site& site_for(request_rec* r, const LocationConfig& merged) {
   std::lock_guard hold(lock);
   for (const auto& site : sites)
     if (site->number == number && site->limits == limits) return *site;
-  sites.push_back(std::make_unique<HandlerSite>(number, limits));
+  if (number == kUncounted) sites.push_back(std::make_unique<Site>(number, limits));
+  else sites.push_back(std::make_unique<HandlerSite>(number, limits));
   return *sites.back();
 }
 

@@ -1,6 +1,5 @@
 #include "src/httpd/upgrade.h"
 
-#include <apr_optional.h>
 #include <apr_sha1.h>
 #include <apr_strings.h>
 #include <http_core.h>
@@ -23,97 +22,15 @@
 #include "src/httpd/lifecycle.h"
 #include "src/httpd/metrics.h"
 #include "src/httpd/named_handlers.h"
+#include "src/httpd/opening_request.h"
 #include "src/httpd/refusals.h"
 #include "src/httpd/resident.h"
 #include "src/protocol/handshake.h"
 #include "src/protocol/header_list.h"
 
-// mod_ssl's, whose header is not always installed.
-APR_DECLARE_OPTIONAL_FN(char*, ssl_var_lookup,
-                        (apr_pool_t*, server_rec*, conn_rec*, request_rec*, char*));
-
 namespace mws {
 
 namespace {
-
-OptionalText header(request_rec* r, const char* name) {
-  const char* value = apr_table_get(r->headers_in, name);
-  return value ? OptionalText(value) : std::nullopt;
-}
-
-OpeningRequest opening_request(request_rec* r) {
-  OpeningRequest request;
-  request.method = r->method;
-  request.http_major = HTTP_VERSION_MAJOR(r->proto_num);
-  request.http_minor = HTTP_VERSION_MINOR(r->proto_num);
-  request.over_http2 = r->connection->master != nullptr;
-  OptionalText length = header(r, "Content-Length");
-  request.has_body = !request.over_http2 &&
-                     ((length && *length != "0") || header(r, "Transfer-Encoding").has_value());
-  request.host = header(r, "Host");
-  if (!request.host && r->hostname) request.host = r->hostname;
-  request.upgrade = header(r, "Upgrade");
-  request.connection = header(r, "Connection");
-  request.key = header(r, "Sec-WebSocket-Key");
-  request.version = header(r, "Sec-WebSocket-Version");
-  request.subprotocols = header(r, "Sec-WebSocket-Protocol");
-  request.extensions = header(r, "Sec-WebSocket-Extensions");
-  return request;
-}
-
-ws_text text_of(const char* text) { return {text, text ? strlen(text) : 0}; }
-
-class HttpdRequest final : public HandshakeRequest {
- public:
-  HttpdRequest(request_rec* r, const LocationConfig& location, const DeflateAgreement& deflate)
-      : r_(r) {
-    native = r;
-    connection_id = next_connection_id();
-    facts.set(WS_METHOD, r->method);
-    facts.set(WS_URI, r->unparsed_uri);
-    facts.set(WS_PATH, r->uri);
-    facts.set(WS_PATH_BELOW, path_below(r, location));
-    facts.set(WS_QUERY, r->args ? r->args : "");
-    facts.set(WS_HOST, header("Host"));
-    facts.set(WS_USER, r->user);
-    facts.set(WS_AUTH_TYPE, r->ap_auth_type);
-    facts.set(WS_REMOTE_ADDRESS, r->useragent_ip);
-    facts.set(WS_LOCAL_ADDRESS, r->connection->local_ip);
-    facts.set(WS_EXTENSIONS_OFFERED, header("Sec-WebSocket-Extensions"));
-    if (deflate.parameters.agreed()) facts.set(WS_EXTENSIONS, keep(deflate.answer));
-    if (!strcmp(ap_http_scheme(r), "https")) read_tls_facts();
-    if (OptionalText offered = mws::header(r, "Sec-WebSocket-Protocol"))
-      if (auto tokens = split_tokens(*offered))
-        for (std::string_view token : *tokens) subprotocols.emplace_back(token);
-  }
-  ws_text header(const char* name) const noexcept override {
-    return text_of(apr_table_get(r_->headers_in, name));
-  }
-  void each_header(void (*each)(void* context, const char* name, const char* value),
-                   void* context) const override {
-    const apr_array_header_t* lines = apr_table_elts(r_->headers_in);
-    auto* entries = reinterpret_cast<const apr_table_entry_t*>(lines->elts);
-    for (int i = 0; i < lines->nelts; i++)
-      if (entries[i].key && entries[i].val) each(context, entries[i].key, entries[i].val);
-  }
-
- private:
-  void read_tls_facts() {
-    auto* lookup = APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
-    if (!lookup) return;
-    constexpr std::pair<ws_fact, const char*> variables[] = {
-        {WS_TLS_VERSION, "SSL_PROTOCOL"},
-        {WS_TLS_CIPHER, "SSL_CIPHER"},
-        {WS_TLS_SERVER_NAME, "SSL_TLS_SNI"},
-        {WS_TLS_CLIENT_SUBJECT, "SSL_CLIENT_S_DN"}};
-    for (auto [fact, name] : variables) {
-      char* value = lookup(r_->pool, r_->server, r_->connection, r_, const_cast<char*>(name));
-      if (value && *value) facts.set(fact, value);
-    }
-  }
-
-  request_rec* r_;
-};
 
 int refuse(request_rec* r, int status, const char* section, const char* reason) {
   ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "WS201: opening handshake refused with %d: %s%s%s",
@@ -202,10 +119,10 @@ bool is_first_to_stay(const char* reason) {
   return reasons.insert(reason).second;
 }
 
-bool stays_resident(request_rec* r, const LocationConfig& location, const Handler& handler) {
+bool stays_resident(request_rec* r, const LocationConfig& location, bool needs_thread) {
   const char* reason = must_stay(r);
   const char* chosen = nullptr;
-  if (handler.needs_thread())
+  if (needs_thread)
     chosen = "a plugin of apache-websocket may need it (WebSocketDetach on says that it does not)";
   else if (location.detach == 0 || r->connection->master) chosen = "WebSocketDetach off";
   if (!reason && !chosen) return false;
@@ -245,35 +162,26 @@ void note_id(request_rec* r, const HandshakeRequest& request) {
   ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "WS207: becomes connection %s", id);
 }
 
-int open_websocket(request_rec* r, const LocationConfig& location, Handler& handler,
-                   const OpeningRequest& opening) {
-  HandshakeVerdict verdict = judge(opening);
+// What is looked at before the handler is asked: 0, or what the request is refused with.
+int check_opening(request_rec* r, const LocationConfig& location, const OpeningRequest& opening) {
   unsigned site = site_number_for(r, location);
+  HandshakeVerdict verdict = judge(opening);
   if (verdict.status != 101) {
     count_refused(site, Refusal::request);
     return refuse(r, verdict.status, verdict.section, verdict.reason);
   }
-  if (!origin_may_connect(r, location)) {
-    const char* origin = apr_table_get(r->headers_in, "Origin");
-    count_refused(site, Refusal::origin);
-    return refuse(r, HTTP_FORBIDDEN, "10.2",
-                  apr_pstrcat(r->pool, "origin ", origin, " may not connect here", nullptr));
-  }
-  DeflateAgreement deflate = agree_on_extensions(r, location, opening);
-  // Threads that a plugin makes have to leave signals alone too.
-  std::optional<PreforkSignalsHeld> held;
-  if (handler.plugin()) held.emplace();
-  HttpdRequest request(r, location, deflate);
-  int status = handler.handshake(request);
-  for (const auto& [name, value] : request.response_headers)
-    apr_table_add(r->err_headers_out, name.c_str(), value.c_str());
-  if (status) {
-    count_refused(site, Refusal::handler);
-    return reject(r, status, request);
-  }
+  if (origin_may_connect(r, location)) return 0;
+  const char* origin = apr_table_get(r->headers_in, "Origin");
+  count_refused(site, Refusal::origin);
+  return refuse(r, HTTP_FORBIDDEN, "10.2",
+                apr_pstrcat(r->pool, "origin ", origin, " may not connect here", nullptr));
+}
 
-  if (!held) held.emplace();
-  bool stays = stays_resident(r, location, handler);
+// Answers, and hands the connection over. attach makes what the endpoint keeps with it.
+template <class Attach>
+int moor(request_rec* r, const LocationConfig& location, const HandshakeRequest& request,
+         Endpoint& endpoint, const SessionSettings& settings, const Site& site, bool stays,
+         Attach attach) {
   std::unique_ptr<Transport> transport;
   std::unique_ptr<Loop> loop;  // of its own, for a resident connection
   if (stays) {
@@ -284,14 +192,8 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
     transport = detached_transport(r->connection, newcomer_of(r, location));
     child_engine().start();
   }
-  SessionSettings settings{
-      .max_message_bytes = location.max_message_bytes(),
-      .deflate = deflate.parameters,
-      .allows_reserved_close_codes = location.reserved_close_codes > 0,
-      .streams = handler.streams(),
-      .max_fragments = location.connection.max_fragments.value_or(kMaxFragments)};
-  auto connection = std::make_unique<Connection>(std::move(transport), handler, settings,
-                                                 handler.attach(request), site_for(r, location));
+  auto connection =
+      std::make_unique<Connection>(std::move(transport), endpoint, settings, attach(), site);
   connection->keep(request.connection_id, nullptr);
   note_id(r, request);
   send_101(r, request);
@@ -302,37 +204,55 @@ int open_websocket(request_rec* r, const LocationConfig& location, Handler& hand
   return OK;
 }
 
-// Not so: a subrequest, and an error page of the location.
-bool is_for_websocket(request_rec* r) {
-  OpeningRequest request;  // as far as the question goes
-  request.upgrade = header(r, "Upgrade");
-  return asks_for_websocket(request) && handler_for(r, *location_config(r)) && !r->main &&
-         !ap_is_HTTP_ERROR(r->status);
+int open_websocket(request_rec* r, const LocationConfig& location, Handler& handler) {
+  OpeningRequest opening = opening_request(r);
+  if (int refused = check_opening(r, location, opening)) return refused;
+  DeflateAgreement deflate = agree_on_extensions(r, location, opening);
+  // Threads that a plugin makes have to leave signals alone too.
+  std::optional<PreforkSignalsHeld> held;
+  if (handler.plugin()) held.emplace();
+  HttpdRequest request(r, location, deflate);
+  int status = handler.handshake(request);
+  for (const auto& [name, value] : request.response_headers)
+    apr_table_add(r->err_headers_out, name.c_str(), value.c_str());
+  if (status) {
+    count_refused(site_number_for(r, location), Refusal::handler);
+    return reject(r, status, request);
+  }
+
+  if (!held) held.emplace();
+  SessionSettings settings{
+      .max_message_bytes = location.max_message_bytes(),
+      .deflate = deflate.parameters,
+      .allows_reserved_close_codes = location.reserved_close_codes > 0,
+      .streams = handler.streams(),
+      .max_fragments = location.connection.max_fragments.value_or(kMaxFragments)};
+  return moor(r, location, request, handler, settings, site_for(r, location),
+              stays_resident(r, location, handler.needs_thread()),
+              [&] { return handler.attach(request); });
 }
 
-}  // namespace
-
-bool origin_may_connect(request_rec* r, const LocationConfig& location) {
-  OptionalText host = header(r, "Host");
-  std::optional<Origin> own;
-  if (host) own = origin_of_host(ap_http_scheme(r), *host);
-  return location.origin_policy().allows(header(r, "Origin"), own);
+int open_internal(request_rec* r, const LocationConfig& location, Endpoint& endpoint,
+                  const char* subprotocol) {
+  OpeningRequest opening = opening_request(r);
+  if (int refused = check_opening(r, location, opening)) return refused;
+  DeflateAgreement deflate = agree_on_extensions(r, location, opening);
+  HttpdRequest request(r, location, deflate);
+  for (const std::string& offered : request.subprotocols)
+    if (offered == subprotocol) request.facts.set(WS_SUBPROTOCOL, subprotocol);
+  PreforkSignalsHeld held;
+  constexpr uint64_t kMaxMessage = 4096;  // nothing is expected of these clients
+  SessionSettings settings{.max_message_bytes = kMaxMessage, .deflate = deflate.parameters};
+  return moor(r, location, request, endpoint, settings, site_for(r, location),
+              stays_resident(r, location, false), [] { return nullptr; });
 }
 
-int ignore_files(request_rec* r) {
-  if (!is_for_websocket(r) && !location_config(r)->publish.publishes) return DECLINED;
-  r->finfo.filetype = APR_UNKFILE;  // no other module knows what to do with it
-  return OK;
-}
-
-int upgrade(request_rec* r) {
-  if (!is_for_websocket(r)) return DECLINED;
-  // A rule of mod_rewrite in a directory's configuration sends the request elsewhere.
-  if (r->handler && !strcmp(r->handler, "redirect-handler")) return DECLINED;
-  const LocationConfig& location = *location_config(r);
+// open() answers the request, or throws why there is no room.
+template <class Open>
+int open_if_there_is_room(request_rec* r, const LocationConfig& location, Open open) {
   try {
     count_handshake(r, location.admission);
-    return open_websocket(r, location, *handler_for(r, location), opening_request(r));
+    return open();
   } catch (const NoRoom& reached) {
     count_refused(site_number_for(r, location), reached.refusal);
     return refuse_for_room(r, reached);
@@ -349,8 +269,55 @@ int upgrade(request_rec* r) {
   }
 }
 
+// Not so: a subrequest, and an error page of the location.
+bool asks_for_one(request_rec* r) {
+  OpeningRequest request;  // as far as the question goes
+  request.upgrade = header(r, "Upgrade");
+  return asks_for_websocket(request) && !r->main && !ap_is_HTTP_ERROR(r->status);
+}
+
+bool is_for_handler(request_rec* r) {
+  const LocationConfig& location = *location_config(r);
+  return asks_for_one(r) && handler_for(r, location) && !location.shows_status();
+}
+
+}  // namespace
+
+bool origin_may_connect(request_rec* r, const LocationConfig& location) {
+  OptionalText host = header(r, "Host");
+  std::optional<Origin> own;
+  if (host) own = origin_of_host(ap_http_scheme(r), *host);
+  return location.origin_policy().allows(header(r, "Origin"), own);
+}
+
+int ignore_files(request_rec* r) {
+  const LocationConfig& location = *location_config(r);
+  if (!is_for_handler(r) && !location.publish.publishes && !location.shows_status())
+    return DECLINED;
+  r->finfo.filetype = APR_UNKFILE;  // no other module knows what to do with it
+  return OK;
+}
+
+int upgrade(request_rec* r) {
+  if (!is_for_handler(r)) return DECLINED;
+  // A rule of mod_rewrite in a directory's configuration sends the request elsewhere.
+  if (r->handler && !strcmp(r->handler, "redirect-handler")) return DECLINED;
+  const LocationConfig& location = *location_config(r);
+  return open_if_there_is_room(
+      r, location, [&] { return open_websocket(r, location, *handler_for(r, location)); });
+}
+
+bool is_for_internal_websocket(request_rec* r) { return asks_for_one(r); }
+
+int open_internal_websocket(request_rec* r, Endpoint& endpoint, const char* subprotocol) {
+  const LocationConfig& location = *location_config(r);
+  return open_if_there_is_room(r, location,
+                               [&] { return open_internal(r, location, endpoint, subprotocol); });
+}
+
 int answer_plain_request(request_rec* r) {
-  if (!handler_for(r, *location_config(r)) || r->main) return DECLINED;
+  const LocationConfig& location = *location_config(r);
+  if (!handler_for(r, location) || location.shows_status() || r->main) return DECLINED;
   bool something_is_there = r->finfo.filetype != APR_NOFILE || r->proxyreq;
   if (something_is_there || (r->method_number != M_GET)) return DECLINED;
   return refuse(r, HTTP_UPGRADE_REQUIRED, nullptr, "a plain request where only a WebSocket is");

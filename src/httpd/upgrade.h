@@ -1,5 +1,6 @@
 // The opening handshake in httpd's request cycle.
 #pragma once
+#include "src/engine/connection.h"
 #include "src/httpd/config.h"
 
 namespace mws {
@@ -14,6 +15,11 @@ int upgrade(request_rec* r);
 
 // Handler hook, after the others: a plain request for a WebSocket where nothing else is there.
 int answer_plain_request(request_rec* r);
+
+// For a WebSocket that this module itself serves: whether the request asks for one, and its opening
+// handshake. The endpoint outlives all connections; the subprotocol is chosen where it is offered.
+bool is_for_internal_websocket(request_rec* r);
+int open_internal_websocket(request_rec* r, Endpoint& endpoint, const char* subprotocol);
 
 // Whether pages of the request's origin may connect to this location. The default of a browser's
 // request is to be from anywhere; the server has to look (RFC 6455 §10.2).
