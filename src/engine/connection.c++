@@ -183,7 +183,7 @@ void Connection::read_some() {
       if (got.kind == IoResult::failed) broken_ = true;
       if (got.kind == IoResult::end) client_ended();
       if (got.kind != IoResult::done) return;
-      heard_ms_ = now_ms();
+      note_heard(now_ms());
       if (rates_ && !charge(rates_->bytes, site_.limits.bytes, double(got.size))) return;
       corked([&] { take(loop_->receive_buffer_.first(got.size)); });
       read_on = got.read_on;

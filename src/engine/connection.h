@@ -223,6 +223,10 @@ class Connection final : private Session::Host, private Timer {
   uint64_t rate_wait_ms() const;
   void note_buffered();
   uint32_t now_ms() const;
+  void note_heard(uint32_t when_ms) {
+    heard_ms_ = when_ms;
+    awaits_life_ = false;
+  }
   void count(Counters::Direction direction, Opcode type, size_t bytes, bool whole = true);
   void blame(Cause cause) {
     if (!std::exchange(caused_, true)) cause_ = cause;
@@ -267,7 +271,8 @@ class Connection final : private Session::Host, private Timer {
   SmallRate control_frames_;
   uint32_t heard_ms_ = 0;    // the client sent, or read of what waits
   uint32_t message_ms_ = 0;  // a message went either way
-  uint32_t ping_us_ = 0;     // the ping that awaits its pong; 0: none does
+  uint32_t pinged_ms_ = 0;
+  uint32_t ping_us_ = 0;  // the ping that awaits its pong; 0: none does
   Shown* shown_ = nullptr;
   Connection* next_ = nullptr;  // in the loop's list
   Connection* previous_ = nullptr;
@@ -285,6 +290,7 @@ class Connection final : private Session::Host, private Timer {
   bool owes_drained_ = false;    // something had to wait since on_drained was called
   bool owes_fragments_ = false;  // a fragment had to
   bool over_high_water_ = false;
+  bool awaits_life_ = false;  // was pinged, and has not been heard since
   Cause cause_{};
   bool caused_ = false;  // cause_ is known
 };

@@ -86,23 +86,25 @@ bool Connection::end_at(uint64_t now, uint64_t& next_ms) {
 uint64_t Connection::look_at_silence(uint32_t now) {
   uint64_t ping_ms = site_.limits.ping_ms, timeout_ms = site_.limits.pong_timeout_ms;
   // Who is not read cannot be heard; but a client that should read is heard by its reading.
-  if (!reads() && backlog() <= high_water()) heard_ms_ = now;
-  uint64_t silent_ms = uint32_t(now - heard_ms_);
-  if (silent_ms < ping_ms) {
-    ping_us_ = 0;
-    return ping_ms - silent_ms;
-  }
-  if (timeout_ms && silent_ms >= ping_ms + timeout_ms) {
+  if (!reads() && backlog() <= high_water()) note_heard(now);
+  // The loop itself may have stood still: only what follows a ping counts as silence after it.
+  if (awaits_life_ && timeout_ms) {
+    uint64_t past_ms = uint32_t(now - pinged_ms_);
+    if (past_ms < timeout_ms) return timeout_ms - past_ms;
     site_.limit_reached(*this, Cause::ping);
     abort(Cause::ping);
     return kNever;
   }
-  bool asks = !ping_us_ || !timeout_ms;
-  if (asks && !backlog()) {
+  uint64_t silent_ms = uint32_t(now - heard_ms_);
+  if (silent_ms < ping_ms) return ping_ms - silent_ms;
+  awaits_life_ = true;
+  pinged_ms_ = now;
+  ping_us_ = 0;
+  if (!backlog()) {  // else what waits asks for a sign of life too
     ping_us_ = uint32_t(monotonic_ns() / 1000) | 1;
     ping({reinterpret_cast<const uint8_t*>(&ping_us_), sizeof ping_us_});
   }
-  return timeout_ms ? ping_ms + timeout_ms - silent_ms : ping_ms;
+  return timeout_ms ? timeout_ms : ping_ms;
 }
 
 // Such a pong is not for the endpoint, which has not asked for it.

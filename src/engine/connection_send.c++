@@ -202,7 +202,7 @@ void Connection::write_unsent() {
     if (queue_ && queue_->empty()) queue_.reset();
     size_t after = unsent();
     if (after < before) progress_ += uint32_t(before - after);
-    heard_ms_ = now_ms();
+    note_heard(now_ms());
     bool ending = phase_ == Phase::closing || phase_ == Phase::flushing;
     if (ending && (progress_ >= kProgress || !after)) set_deadline(site_.limits.close_timeout_ms);
   }
