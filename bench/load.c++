@@ -7,6 +7,9 @@
 //       an answer takes, compressed
 //   load [--tls] idle  PORT PATH CONNECTIONS PID
 //       memory of CONNECTIONS WebSockets that do nothing
+//   load [--tls] pings PORT PATH CONNECTIONS SECONDS PID
+//       CONNECTIONS WebSockets that answer the server's pings and do nothing else; share is what
+//       the server needs of a processor
 //   load [--tls] churn PORT PATH CLIENTS SECONDS PID
 //       connect, upgrade, echo, reset, over and over
 //   load [--tls] hold  PORT PATH CONNECTIONS
@@ -254,6 +257,39 @@ int idle(const Target& target, size_t connections, const Processes& server) {
   return 0;
 }
 
+// As the server frames them here: one at a time, with four bytes.
+int pings(const Target& target, size_t connections, double seconds, const Processes& server) {
+  std::vector<Link> open = open_many(target, connections);
+  int epoll = epoll_create1(EPOLL_CLOEXEC);
+  for (size_t i = 0; i < connections; i++) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = i;
+    epoll_ctl(epoll, EPOLL_CTL_ADD, open[i].descriptor(), &event);
+  }
+  constexpr size_t kPing = 6;
+  size_t answered = 0;
+  double from_s = now_s(), cpu_from_s = server.cpu_s();
+  while (now_s() - from_s < seconds) {
+    epoll_event events[256];
+    int count = epoll_wait(epoll, events, 256, 100);
+    for (int i = 0; i < count; i++) {
+      Link& link = open[events[i].data.u64];
+      char frame[kPing];
+      link.receive_all(frame, sizeof frame);
+      if (std::string_view(frame, 2) != "\x89\x04") fail("not a ping");
+      link.send_all(client_frame(0x8a, std::string(frame + 2, 4)));
+      answered++;
+    }
+  }
+  double took_s = now_s() - from_s, cpu_s = server.cpu_s() - cpu_from_s;
+  close(epoll);
+  printf("cpu_us=%.2f pings_s=%.0f share=%.5f connections=%zu\n",
+         1e6 * cpu_s / double(std::max<size_t>(answered, 1)), double(answered) / took_s,
+         cpu_s / took_s, connections);
+  return 0;
+}
+
 int churn(const Target& target, size_t clients, double seconds, const Processes& server) {
   std::string frame = client_frame(64);
   size_t done = 0;
@@ -367,6 +403,8 @@ int main(int argc, char** argv) {
   if (mode == "deflate" && count == 6)
     return deflate(target, number(3), atof(words[4]), Processes(atoi(words[5])));
   if (mode == "idle" && count == 5) return idle(target, number(3), Processes(atoi(words[4])));
+  if (mode == "pings" && count == 6)
+    return pings(target, number(3), atof(words[4]), Processes(atoi(words[5])));
   if (mode == "churn" && count == 6)
     return churn(target, number(3), atof(words[4]), Processes(atoi(words[5])));
   if (mode == "hold" && count == 4) return hold(target, number(3));
@@ -380,6 +418,7 @@ int main(int argc, char** argv) {
           "usage: load [--tls] echo PORT PATH CONNECTIONS BYTES DEPTH SECONDS PID\n"
           "       load [--tls] deflate PORT PATH CONNECTIONS SECONDS PID\n"
           "       load [--tls] idle PORT PATH CONNECTIONS PID\n"
+          "       load [--tls] pings PORT PATH CONNECTIONS SECONDS PID\n"
           "       load [--tls] churn PORT PATH CLIENTS SECONDS PID\n"
           "       load [--tls] hold PORT PATH CONNECTIONS\n"
           "       load [--tls] http PORT PATH CONNECTIONS SECONDS PID\n"

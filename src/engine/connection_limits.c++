@@ -90,7 +90,7 @@ uint64_t Connection::look_at_silence(uint32_t now) {
   // The loop itself may have stood still: only what follows a ping counts as silence after it.
   if (awaits_life_ && timeout_ms) {
     uint64_t past_ms = uint32_t(now - pinged_ms_);
-    if (past_ms < timeout_ms) return timeout_ms - past_ms;
+    if (past_ms < timeout_ms) return std::min(ping_ms, timeout_ms - past_ms);
     site_.limit_reached(*this, Cause::ping);
     abort(Cause::ping);
     return kNever;
@@ -104,7 +104,7 @@ uint64_t Connection::look_at_silence(uint32_t now) {
     ping_us_ = uint32_t(monotonic_ns() / 1000) | 1;
     ping({reinterpret_cast<const uint8_t*>(&ping_us_), sizeof ping_us_});
   }
-  return timeout_ms ? timeout_ms : ping_ms;
+  return timeout_ms ? std::min(ping_ms, timeout_ms) : ping_ms;  // it may have answered by then
 }
 
 // Such a pong is not for the endpoint, which has not asked for it.
