@@ -184,6 +184,9 @@ build/tsan/apr_atomics.so: tests/sanitizers/apr_atomics.c build/config.mk
 	@mkdir -p $(@D)
 	$(call quiet,CC )$(CC) -Wall -Wextra -fPIC $(CPPFLAGS) $(CFLAGS) $(tsan_flags) -shared $(LDFLAGS) -o $@ $<
 
+# The status page is part of the module, whichever way that is built.
+$(foreach folder,obj asan/obj tsan/obj,build/$(folder)/src/httpd/status_page.o): $(wildcard src/httpd/status/*) www/common.css www/icon.svg
+
 build/libcore.a: $(CORE_OBJECTS) build/core.list
 	@rm -f $@
 	$(call quiet,AR )$(AR) rcs $@ $(CORE_OBJECTS)

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "src/base/log_limit.h"
+#include "src/httpd/status_page.h"
 #include "src/httpd/upgrade.h"
 
 namespace mws {
@@ -30,23 +31,28 @@ bool accepts_prometheus(request_rec* r) {
          types.find("text/plain;version=0.0.4") != types.npos;
 }
 
-// Nothing if it is none that there is.
-std::optional<Format> wanted_format(request_rec* r) {
+// What the query has behind that name and its "="; nothing where it has not.
+std::optional<std::string_view> asked(request_rec* r, std::string_view name) {
   std::string_view query = r->args ? r->args : "";
   while (!query.empty()) {
     std::string_view each = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(query.size(), each.size() + 1));
-    if (!each.starts_with("format=")) continue;
-    each.remove_prefix(strlen("format="));
-    if (each == "prometheus") return Format::prometheus;
-    if (each == "json") return Format::json;
-    if (each == "html") return Format::page;
-    return std::nullopt;
+    if (each.starts_with(name)) return each.substr(name.size());
   }
-  return accepts_prometheus(r) ? Format::prometheus : Format::page;
+  return std::nullopt;
 }
 
-int send(request_rec* r, int status, const char* type, const std::string& body) {
+// Nothing if it is none that there is.
+std::optional<Format> wanted_format(request_rec* r) {
+  auto format = asked(r, "format=");
+  if (!format) return accepts_prometheus(r) ? Format::prometheus : Format::page;
+  if (*format == "prometheus") return Format::prometheus;
+  if (*format == "json") return Format::json;
+  if (*format == "html") return Format::page;
+  return std::nullopt;
+}
+
+int send(request_rec* r, int status, const char* type, std::string_view body) {
   if (status != HTTP_OK) {
     r->status = status;
     r->status_line = nullptr;
@@ -62,12 +68,22 @@ int send(request_rec* r, int status, const char* type, const std::string& body) 
   return OK;
 }
 
+// A file of the page: a script of another version would not do, so nothing is kept.
+int send_asset(request_rec* r, std::string_view name) {
+  std::string_view content = status_asset(name);
+  if (content.empty()) return send(r, HTTP_NOT_FOUND, "text/plain", "The page has no such file.\n");
+  apr_table_setn(r->headers_out, "Content-Security-Policy", kStatusPolicy);
+  apr_table_setn(r->headers_out, "X-Frame-Options", "DENY");
+  return send(r, HTTP_OK, status_asset_type(name), content);
+}
+
 int answer(request_rec* r) {
   if (r->method_number != M_GET) {
     apr_table_setn(r->headers_out, "Allow", "GET, HEAD");
     return send(r, HTTP_METHOD_NOT_ALLOWED, "text/plain", "The status is read with GET.\n");
   }
   if (is_for_internal_websocket(r)) return feed_status(r);
+  if (auto name = asked(r, "asset=")) return send_asset(r, *name);
   auto format = wanted_format(r);
   if (!format)
     return send(r, HTTP_BAD_REQUEST, "text/plain",
@@ -79,7 +95,7 @@ int answer(request_rec* r) {
                   status_prometheus(Snapshot()));
     case Format::page: break;
   }
-  return send(r, HTTP_OK, "text/html; charset=utf-8", status_page());
+  return send_asset(r, "status.html");
 }
 
 // .htaccess and what stands for a file's name do not open it.
@@ -96,11 +112,6 @@ int refuse(request_rec* r) {
 }
 
 }  // namespace
-
-std::string status_page() {
-  return "<!DOCTYPE html><title>WebSockets</title><h1>WebSockets</h1>"
-         "<p><a href='?format=json'>JSON</a> <a href='?format=prometheus'>Prometheus</a></p>\n";
-}
 
 int serve_status(request_rec* r) {
   if (!r->handler || strcmp(r->handler, kStatusHandler) || r->main) return DECLINED;

@@ -19,7 +19,6 @@ int add_to_server_status(request_rec* r, int flags);
 // The contents. Throw std::bad_alloc.
 std::string status_prometheus(const Snapshot& now);
 std::string status_json(const Snapshot& now);
-std::string status_page();
 // Serves the WebSocket to who asks for one.
 int feed_status(request_rec* r);
 

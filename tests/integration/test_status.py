@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from harness import CLOSE, ECHO, TEXT, UPGRADE, Server, close_payload, eventually, frame, free_port
+from harness import CLOSE, ECHO, TEXT, TOP, UPGRADE, Server, close_payload, eventually, frame, free_port
 from status_support import CONFIG, location, read_json, read_metrics, value
 
 MOORINGS = ["tcp", "tls", "resident", "resident-tls"]
@@ -122,6 +122,27 @@ def test_accept_chooses_the_form(accept, kind):
         assert body
         # What the query says counts more.
         assert server.http("/status?a=b&format=json", f"Accept: {accept}")[1]["content-type"] == "application/json"
+
+
+def test_the_page_and_its_files_are_in_the_module():
+    with Server(CONFIG) as server:
+        status, headers, page = server.http("/status")
+        assert status == 200
+        # What the policy allows is enough: no script, style or handler of an event stands in the page itself.
+        assert not re.search(rb"<style|<script(?! src=)|\s(style|on\w+)=", page)
+        names = dict.fromkeys(re.findall(r'(?:href|src)="\?asset=([^"]*)"', page.decode()))
+        assert {"status.js", "status.css", "common.css", "icon.svg"} < set(names)
+        kinds = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
+        for name in names:
+            status, of_file, content = server.http(f"/status?asset={name}")
+            assert (status, of_file["content-type"]) == (200, kinds[name.rsplit(".")[-1]]), name
+            assert content == next((TOP / folder / name).read_bytes() for folder in ["src/httpd/status", "www"] if (TOP / folder / name).exists())
+            for header in ["content-security-policy", "x-frame-options", "x-content-type-options", "cache-control"]:
+                assert of_file[header] == headers[header], name
+            assert set(re.findall(rb"asset=(\w+\.js)", content)) <= {name.encode() for name in names}, name
+        for name in ["", "status", "../status.js", "status.js%00", "STATUS.JS", "x" * 4000]:
+            status, headers, body = server.http(f"/status?asset={name}")
+            assert (status, headers["content-type"]) == (404, "text/plain") and b"no such file" in body, name
 
 
 def test_requests_that_are_none():
