@@ -38,7 +38,9 @@ Connection::Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint,
       transport_(std::move(transport)),
       endpoint_(endpoint),
       site_(site),
-      attachment_(std::move(attachment)) {}
+      attachment_(std::move(attachment)) {
+  if (site.limits.messages.per_s || site.limits.bytes.per_s) rates_ = std::make_unique<Rates>();
+}
 
 Connection::~Connection() = default;
 

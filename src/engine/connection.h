@@ -213,7 +213,7 @@ class Connection final : private Session::Host, private Timer {
   void begin_limits();
   void look_at_limits();
   uint64_t look_at_silence(uint32_t now_ms);
-  bool end_at(uint64_t now_ms, uint64_t& next_ms);
+  void end_if_over(uint64_t now_ms, uint64_t& next_ms);
   void go_for_memory();
   bool exceeds_control_rate();
   bool answers_ping(Bytes pong);

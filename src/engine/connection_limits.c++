@@ -38,7 +38,6 @@ uint64_t Connection::age_ms() const { return monotonic_ms() - opened_ms_; }
 void Connection::begin_limits() {
   opened_ms_ = monotonic_ms();
   heard_ms_ = message_ms_ = uint32_t(opened_ms_);
-  if (site_.limits.messages.per_s || site_.limits.bytes.per_s) rates_ = std::make_unique<Rates>();
   look_at_limits();
 }
 
@@ -52,39 +51,41 @@ void Connection::look_at_limits() {
       next_ms = kNever;
     }
   }
-  if (end_at(now, next_ms)) return;
-  if (site_.limits.ping_ms) next_ms = std::min(next_ms, look_at_silence(uint32_t(now)));
+  end_if_over(now, next_ms);
+  if (phase_ == Phase::open && site_.limits.ping_ms)
+    next_ms = std::min(next_ms, look_at_silence(uint32_t(now)));
   if (phase_ == Phase::open && !broken_ && next_ms != kNever)
     loop_->timers_.set(*this, rounded(now + next_ms, next_ms));
 }
 
-// True if its time is over.
-bool Connection::end_at(uint64_t now, uint64_t& next_ms) {
+// Closes it, behind the message that is arriving, if its time is over.
+void Connection::end_if_over(uint64_t now, uint64_t& next_ms) {
   const ConnectionLimits& limits = site_.limits;
-  auto is_over = [&](uint64_t limit_ms, uint64_t past_ms, Cause cause) {
+  auto end_after = [&](uint64_t limit_ms, uint64_t past_ms, Cause cause) {
     if (past_ms < limit_ms) {
       next_ms = std::min(next_ms, limit_ms - past_ms);
-      return false;
+      return;
     }
     site_.limit_reached(*this, cause);
     loop_drain(kCloseGoingAway, cause);
-    return true;
   };
   if (limits.lifetime_ms && !drain_code_) {
     double shorter = chance_of(id_) * limits.lifetime_jitter / 100;
     uint64_t lifetime_ms = limits.lifetime_ms - uint64_t(double(limits.lifetime_ms) * shorter);
-    if (is_over(lifetime_ms, now - opened_ms_, Cause::lifetime)) return true;
+    end_after(lifetime_ms, now - opened_ms_, Cause::lifetime);
   }
-  if (!limits.idle_ms || drain_code_) return false;
+  if (!limits.idle_ms || drain_code_) return;
   // A message that arrives slowly is no silence, nor is one that nobody reads.
   if (!reads()) message_ms_ = uint32_t(now);
   uint32_t since_ms = session_.in_message() ? heard_ms_ : message_ms_;
-  return is_over(limits.idle_ms, uint32_t(now) - since_ms, Cause::idle);
+  end_after(limits.idle_ms, uint32_t(now) - since_ms, Cause::idle);
 }
 
 // Pings a client that is silent, ends one that stays so. Returns when to look again.
 uint64_t Connection::look_at_silence(uint32_t now) {
   uint64_t ping_ms = site_.limits.ping_ms, timeout_ms = site_.limits.pong_timeout_ms;
+  // Those that have come at once are not pinged at once for ever.
+  ping_ms -= uint64_t(chance_of(id_) * double(ping_ms) / 8);
   // Who is not read cannot be heard; but a client that should read is heard by its reading.
   if (!reads() && backlog() <= high_water()) note_heard(now);
   // The loop itself may have stood still: only what follows a ping counts as silence after it.

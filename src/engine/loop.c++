@@ -162,7 +162,11 @@ void Loop::any_thread_drain(uint16_t close_code, uint64_t over_ms) {
 
 void Loop::any_thread_shed() {
   if (sheds_.exchange(true)) return;
-  any_thread_post([this] { shed(); });
+  try {
+    any_thread_post([this] { shed(); });
+  } catch (const std::bad_alloc&) {
+    sheds_ = false;  // whoever asks next tries again
+  }
 }
 
 void Loop::any_thread_quit() {
@@ -311,6 +315,7 @@ void Loop::shed() {
 
 void Loop::start(std::unique_ptr<Connection> connection, MutableBytes early) {
   reserve_timers(1);
+  counters(connection->site().number);  // from here on there is memory for what follows
   connections_++;
   Connection& started = *connection.release();  // the list owns it
   started.loop_start(*this, early);

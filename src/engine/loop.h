@@ -69,7 +69,7 @@ class Loop {
   void any_thread_drain(uint16_t close_code, uint64_t over_ms);
   // Tells the endpoint that holds up the loop, if one does at this moment.
   void any_thread_tell_if_held_up();
-  // Ends connections for which most waits, until the budget is kept. Throws std::bad_alloc.
+  // Ends connections for which most waits, until the budget is kept.
   void any_thread_shed();
   // Lets run() return once there is no connection.
   void any_thread_quit();
