@@ -10,6 +10,7 @@
 
 #include "src/httpd/capacity.h"
 #include "src/httpd/config.h"
+#include "src/httpd/connection_log.h"
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
 #include "src/httpd/publish.h"
@@ -44,8 +45,8 @@ module websocket_module = {
     STANDARD20_MODULE_STUFF,
     mws::create_location_config,
     mws::merge_location_config,
-    nullptr,
-    nullptr,
+    mws::create_connection_log_choice,
+    mws::merge_connection_log_choice,
     mws::kDirectives,
     register_hooks,
     0,

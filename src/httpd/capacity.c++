@@ -16,6 +16,7 @@
 #include "src/httpd/children.h"
 #include "src/httpd/config.h"
 #include "src/httpd/connection_id.h"
+#include "src/httpd/connection_log.h"
 #include "src/httpd/metrics.h"
 #include "src/httpd/named_handlers.h"
 #include "src/httpd/sites.h"
@@ -59,7 +60,7 @@ int duplicate_descriptor(int descriptor) {
   throw NoRoom{"the limit on open files", Refusal::descriptors};
 }
 
-int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
+int prepare_children(apr_pool_t* pconf, apr_pool_t*, apr_pool_t*, server_rec* s) {
   if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) return OK;
   parent = getpid();
   make_children_table(s);
@@ -69,6 +70,7 @@ int prepare_children(apr_pool_t*, apr_pool_t*, apr_pool_t*, server_rec* s) {
   make_connection_ids(s);
   make_topics(s);
   make_admission_tables(s);
+  if (!open_connection_logs(pconf, s)) return HTTP_INTERNAL_SERVER_ERROR;
   if (!server_config().serves_websockets) return OK;
   long children = mpm_number(AP_MPMQ_MAX_DAEMONS), slots = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
   long each = descriptors_for_websockets(), wanted = server_config().max_websockets;

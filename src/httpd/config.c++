@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "src/httpd/config_aliases.h"
+#include "src/httpd/connection_log.h"
 #include "src/httpd/named_handlers.h"
 #include "src/httpd/options.h"
 #include "src/httpd/topics.h"
@@ -313,6 +314,9 @@ const command_rec kDirectives[] = {
                   "(default 30 s, 0 closes all at once)"),
     AP_INIT_TAKE1("WebSocketDrainCode", setter(set_drain_code), nullptr, RSRC_CONF,
                   "close code of a graceful restart or stop, 1001 (the default) or 1012"),
+    AP_INIT_TAKE_ARGV("WebSocketLog", setter(set_connection_log), nullptr, RSRC_CONF,
+                      "file or |program for a line of JSON for each connection at its end, or off; "
+                      "then start, for one at its start too, and fields=NAME,NAME (default off)"),
     AP_INIT_TAKE_ARGV(
         "WebSocketBus", setter(set_bus), nullptr, RSRC_CONF,
         "how publications get to all subscribers: local (the default), "

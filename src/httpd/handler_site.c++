@@ -6,6 +6,7 @@
 #include "src/base/log_limit.h"
 #include "src/engine/connection.h"
 #include "src/handler/peer.h"
+#include "src/httpd/connection_log.h"
 #include "src/httpd/log.h"
 #include "src/httpd/metrics.h"
 
@@ -27,6 +28,18 @@ std::string name_of(const Connection& connection) {
   ws_text client = peer.facts.fact(WS_REMOTE_ADDRESS);
   return "client " + std::string(client.data ? client.data : "unknown") + ", connection " +
          id_text(connection.id()).data();
+}
+
+// What it keeps is a HandlerRecord, or nothing.
+void HandlerSite::connection_opened(const Connection& connection) const noexcept {
+  if (auto* record = static_cast<HandlerRecord*>(connection.record()))
+    log_start(connection, *record);
+}
+
+void HandlerSite::connection_ended(const Connection& connection, uint16_t code,
+                                   std::string_view reason, bool clean) const noexcept {
+  if (auto* record = static_cast<HandlerRecord*>(connection.record()))
+    log_end(connection, *record, {code, reason, clean});
 }
 
 void HandlerSite::callback_took(uint64_t ns) const noexcept {

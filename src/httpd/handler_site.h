@@ -1,5 +1,5 @@
 // The location of a handler, as its connections know it: what they count, and which lines about
-// them go into the error log.
+// them go into the error log and into that of WebSocketLog.
 #pragma once
 #include <string>
 
@@ -10,6 +10,9 @@ namespace mws {
 class HandlerSite final : public Site {
  public:
   using Site::Site;
+  void connection_opened(const Connection& connection) const noexcept override;
+  void connection_ended(const Connection& connection, uint16_t code, std::string_view reason,
+                        bool clean) const noexcept override;
   void callback_took(uint64_t ns) const noexcept override;
   void limit_reached(const Connection& connection, Cause cause) const noexcept override;
 };

@@ -96,11 +96,14 @@ unsigned count_sites() { return table ? table->count.load() : 0; }
 
 std::vector<SiteName> site_names() {
   std::vector<SiteName> names;
-  for (unsigned number = 0; number < count_sites(); number++) {
-    const Row& row = table->rows[number];
-    names.push_back({row.server, row.location, row.inherited});
-  }
+  for (unsigned number = 0; number < count_sites(); number++) names.push_back(site_name(number));
   return names;
+}
+
+SiteName site_name(unsigned number) {
+  if (number >= count_sites()) return {};
+  const Row& row = table->rows[number];
+  return {row.server, row.location, row.inherited};
 }
 
 const Site& site_for(request_rec* r, const LocationConfig& merged) {

@@ -30,6 +30,7 @@ unsigned number_site(server_rec* s, const std::string& location, bool inherited)
 // Those that were ever numbered, in the order of their numbers. Any thread; throws std::bad_alloc.
 unsigned count_sites();
 std::vector<SiteName> site_names();
+SiteName site_name(unsigned number);  // empty for one that has none
 
 // In a child: the site of a WebSocket, by its request and the configuration that holds for it. Any
 // thread; throws std::bad_alloc.

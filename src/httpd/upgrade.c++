@@ -18,6 +18,7 @@
 #include "src/httpd/admission.h"
 #include "src/httpd/children.h"
 #include "src/httpd/connection_id.h"
+#include "src/httpd/connection_log.h"
 #include "src/httpd/detach.h"
 #include "src/httpd/lifecycle.h"
 #include "src/httpd/metrics.h"
@@ -102,12 +103,24 @@ void send_101(request_rec* r, const HandshakeRequest& request) {
   ap_send_interim_response(r, 1);
 }
 
+void note_end(request_rec* r, const EndNotes& end) {
+  if (!end.ended) return;
+  auto note = [&](const char* name, auto number) {
+    apr_table_setn(r->notes, name, apr_psprintf(r->pool, "%u", unsigned(number)));
+  };
+  note("websocket-code", end.code);
+  note("websocket-received", end.received);
+  note("websocket-sent", end.sent);
+}
+
+// Until the connection's end, which the notes tell of.
 int stay_resident(request_rec* r, std::unique_ptr<Loop> loop,
-                  std::unique_ptr<Connection> connection) {
+                  std::unique_ptr<Connection> connection, const EndNotes& notes) {
   prepare_residence(r);
   loop->any_thread_adopt(std::move(connection), {});
   // Told to stop, httpd would wait for a client that goes on sending.
   if (run_resident(*loop)) r->connection->aborted = 1;
+  note_end(r, notes);
   return OK;
 }
 
@@ -194,11 +207,12 @@ int moor(request_rec* r, const LocationConfig& location, const HandshakeRequest&
   }
   auto connection =
       std::make_unique<Connection>(std::move(transport), endpoint, settings, attach(), site);
-  connection->keep(request.connection_id, nullptr);
+  EndNotes notes;
+  connection->keep(request.connection_id, record_for(r, loop ? &notes : nullptr));
   note_id(r, request);
   send_101(r, request);
   if (r->connection->aborted) return OK;  // the client is gone, or never read what came before
-  if (loop) return stay_resident(r, std::move(loop), std::move(connection));
+  if (loop) return stay_resident(r, std::move(loop), std::move(connection), notes);
   detach(r, std::move(connection));
   r->eos_sent = 1;
   return OK;
