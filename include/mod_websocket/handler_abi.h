@@ -412,8 +412,8 @@ typedef struct ws_handler {
      send_fragment the messages that wait for its last piece do not count; for those drained comes
      once more. */
   void (*drained)(void* state, ws_connection* connection);
-  /* A ping came (it has been answered), or a pong. At most 125 bytes, valid until the call
-     returns. */
+  /* A ping came (it has been answered), or a pong; not one that answers a ping of the server's own
+     (WebSocketPing). At most 125 bytes, valid until the call returns. */
   void (*ping)(void* state, ws_connection* connection, const void* data, size_t size);
   void (*pong)(void* state, ws_connection* connection, const void* data, size_t size);
   /* The timer with this id is due. */
