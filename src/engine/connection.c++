@@ -186,8 +186,8 @@ void Connection::read_some() {
       if (got.kind == IoResult::end) client_ended();
       if (got.kind != IoResult::done) return;
       note_heard(now_ms());
-      if (rates_ && !charge(rates_->bytes, site_.limits.bytes, double(got.size))) return;
       corked([&] { take(loop_->receive_buffer_.first(got.size)); });
+      if (rates_) charge(rates_->bytes, site_.limits.bytes, double(got.size));
       read_on = got.read_on;
     } else if (reads()) {
       corked([&] { take(held_->rest()); });

@@ -177,6 +177,7 @@ class Connection final : private Session::Host, private Timer {
   template <class Send>
   SendResult guarded_send(Send send, bool fragment = false);
   bool is_dropped();
+  void look_in(uint64_t in_ms);
   bool send_later(std::shared_ptr<const PreparedMessage> message);
   void send_waiting();
   void drop_waiting();
@@ -195,6 +196,10 @@ class Connection final : private Session::Host, private Timer {
   void write_failed();
   void write_unsent();
   size_t unsent() const { return (queue_ ? queue_->size() : 0) + transport_->unsent(); }
+  size_t memory_waiting() const {
+    return (queue_ ? queue_->memory() : 0) + transport_->unsent() +
+           (waiting_ ? waiting_->bytes : 0);
+  }
   size_t backlog() const { return unsent() + (waiting_ ? waiting_->bytes : 0); }
   bool reads() const;
   bool drained() const { return (owes_drained_ && !backlog()) || (owes_fragments_ && !unsent()); }
@@ -266,13 +271,15 @@ class Connection final : private Session::Host, private Timer {
   std::unique_ptr<Record> record_;
   uint64_t id_ = 0;
   Totals totals_;
-  size_t buffered_ = 0;  // what the loop has counted of it
+  size_t buffered_ = 0;  // memory for what waits, as the loop has counted it
   uint64_t opened_ms_ = 0;
   SmallRate control_frames_;
   uint32_t heard_ms_ = 0;    // the client sent, or read of what waits
   uint32_t message_ms_ = 0;  // a message went either way
   uint32_t pinged_ms_ = 0;
-  uint32_t ping_us_ = 0;  // the ping that awaits its pong; 0: none does
+  uint32_t over_ms_ = 0;       // when its lifetime or idle time was over
+  uint32_t next_look_ms_ = 0;  // while its timer is set for that
+  uint32_t ping_us_ = 0;       // the ping that awaits its pong; 0: none does
   Shown* shown_ = nullptr;
   Connection* next_ = nullptr;  // in the loop's list
   Connection* previous_ = nullptr;
@@ -290,7 +297,8 @@ class Connection final : private Session::Host, private Timer {
   bool owes_drained_ = false;    // something had to wait since on_drained was called
   bool owes_fragments_ = false;  // a fragment had to
   bool over_high_water_ = false;
-  bool awaits_life_ = false;  // was pinged, and has not been heard since
+  bool drops_fragments_ = false;  // the first of the message was dropped
+  bool awaits_life_ = false;      // was pinged, and has not been heard since
   Cause cause_{};
   bool caused_ = false;  // cause_ is known
 };

@@ -29,7 +29,9 @@ double chance_of(uint64_t id) {
 
 // --- Time ---
 
+// A callback on a loop of its own may go on for as long as it likes.
 uint32_t Connection::now_ms() const {
+  if (!loop_->serves_many_) return uint32_t(coarse_ms());
   return uint32_t(loop_->noted_ms_.load(std::memory_order_relaxed));
 }
 
@@ -44,29 +46,43 @@ void Connection::begin_limits() {
 // Of an open connection: does what is due, and sets the timer for the next look.
 void Connection::look_at_limits() {
   uint64_t now = monotonic_ms(), next_ms = kNever;
-  if (paused_by_ & by_rate) {
-    next_ms = rate_wait_ms();
-    if (!next_ms) {
-      resume(by_rate);
-      next_ms = kNever;
-    }
-  }
   end_if_over(now, next_ms);
   if (phase_ == Phase::open && site_.limits.ping_ms)
     next_ms = std::min(next_ms, look_at_silence(uint32_t(now)));
-  if (phase_ == Phase::open && !broken_ && next_ms != kNever)
-    loop_->timers_.set(*this, rounded(now + next_ms, next_ms));
+  if (paused_by_ & by_rate) {
+    uint64_t wait_ms = rate_wait_ms();
+    if (wait_ms) next_ms = std::min(next_ms, wait_ms);
+    else resume(by_rate);
+  }
+  if (phase_ == Phase::open && !broken_ && next_ms != kNever) look_in(next_ms);
+}
+
+// Not later than it would anyway.
+void Connection::look_in(uint64_t in_ms) {
+  uint64_t due_ms = rounded(monotonic_ms() + in_ms, in_ms);
+  if (is_set() && int32_t(uint32_t(due_ms) - next_look_ms_) >= 0) return;
+  next_look_ms_ = uint32_t(due_ms);
+  loop_->timers_.set(*this, due_ms);
 }
 
 // Closes it, behind the message that is arriving, if its time is over.
 void Connection::end_if_over(uint64_t now, uint64_t& next_ms) {
   const ConnectionLimits& limits = site_.limits;
+  bool was_over = drain_code_ && (cause_ == Cause::lifetime || cause_ == Cause::idle);
+  if (was_over) {  // and a message was arriving
+    uint64_t past_ms = uint32_t(uint32_t(now) - over_ms_);
+    if (past_ms >= limits.close_timeout_ms) close(drain_code_, "");
+    else next_ms = std::min(next_ms, limits.close_timeout_ms - past_ms);
+    return;
+  }
   auto end_after = [&](uint64_t limit_ms, uint64_t past_ms, Cause cause) {
     if (past_ms < limit_ms) {
       next_ms = std::min(next_ms, limit_ms - past_ms);
       return;
     }
     site_.limit_reached(*this, cause);
+    over_ms_ = uint32_t(now);
+    next_ms = std::min(next_ms, limits.close_timeout_ms);
     loop_drain(kCloseGoingAway, cause);
   };
   if (limits.lifetime_ms && !drain_code_) {
@@ -75,10 +91,14 @@ void Connection::end_if_over(uint64_t now, uint64_t& next_ms) {
     end_after(lifetime_ms, now - opened_ms_, Cause::lifetime);
   }
   if (!limits.idle_ms || drain_code_) return;
-  // A message that arrives slowly is no silence, nor is one that nobody reads.
+  // A message that arrives slowly is no silence, nor is one that nobody reads, or that has not been
+  // read as the loop stood still.
   if (!reads()) message_ms_ = uint32_t(now);
-  uint32_t since_ms = session_.in_message() ? heard_ms_ : message_ms_;
-  end_after(limits.idle_ms, uint32_t(now) - since_ms, Cause::idle);
+  auto silent_ms = [&] {
+    return uint64_t(uint32_t(uint32_t(now) - (session_.in_message() ? heard_ms_ : message_ms_)));
+  };
+  if (silent_ms() >= limits.idle_ms) read_some();
+  if (phase_ == Phase::open && !broken_) end_after(limits.idle_ms, silent_ms(), Cause::idle);
 }
 
 // Pings a client that is silent, ends one that stays so. Returns when to look again.
@@ -86,6 +106,7 @@ uint64_t Connection::look_at_silence(uint32_t now) {
   uint64_t ping_ms = site_.limits.ping_ms, timeout_ms = site_.limits.pong_timeout_ms;
   // Those that have come at once are not pinged at once for ever.
   ping_ms -= uint64_t(chance_of(id_) * double(ping_ms) / 8);
+  if (backlog()) write_unsent();  // it may have read more than the system has told of
   // Who is not read cannot be heard; but a client that should read is heard by its reading.
   if (!reads() && backlog() <= high_water()) note_heard(now);
   // The loop itself may have stood still: only what follows a ping counts as silence after it.
@@ -143,7 +164,7 @@ bool Connection::charge(Rate& rate, const ConnectionLimits::Rate& limit, double 
     counters_->rate_pauses.add();
     pause(by_rate);
   }
-  loop_->timers_.set(*this, monotonic_ms() + std::max<uint64_t>(rate_wait_ms(), 1));
+  look_in(std::max<uint64_t>(rate_wait_ms(), 1));
   return true;
 }
 
@@ -158,10 +179,11 @@ uint64_t Connection::rate_wait_ms() const {
 // --- What waits ---
 
 void Connection::note_buffered() {
+  size_t takes = memory_waiting();
+  if (takes == buffered_) return;
+  loop_->count_buffered(*counters_, ptrdiff_t(takes) - ptrdiff_t(buffered_));
+  buffered_ = takes;
   size_t waits = backlog();
-  if (waits == buffered_) return;
-  loop_->count_buffered(*counters_, ptrdiff_t(waits) - ptrdiff_t(buffered_));
-  buffered_ = waits;
   totals_.most_buffered =
       uint32_t(std::max<size_t>(totals_.most_buffered, std::min<size_t>(waits, UINT32_MAX)));
   bool over = waits > high_water();

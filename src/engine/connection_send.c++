@@ -33,7 +33,10 @@ SendResult Connection::send(const std::shared_ptr<const PreparedMessage>& messag
 }
 
 SendResult Connection::send_fragment(Opcode type, Bytes payload, bool last) {
-  if (!session_.in_fragments() && is_dropped()) return SendResult::dropped;
+  if (drops_fragments_ || (!session_.in_fragments() && is_dropped())) {
+    drops_fragments_ = !last;
+    return SendResult::dropped;
+  }
   return guarded_send(
       [&] {
         if (!session_.send_fragment(type, payload, last, *this)) return false;
@@ -45,8 +48,11 @@ SendResult Connection::send_fragment(Opcode type, Bytes payload, bool last) {
 }
 
 SendResult Connection::ping(Bytes payload) {
-  counters_->pings_sent.add();
-  return guarded_send([&] { return session_.ping(payload, *this); });
+  return guarded_send([&] {
+    bool sent = session_.ping(payload, *this);
+    if (sent) counters_->pings_sent.add();
+    return sent;
+  });
 }
 
 SendResult Connection::pong(Bytes payload) {
@@ -56,6 +62,7 @@ SendResult Connection::pong(Bytes payload) {
 // False where the session refuses to send.
 template <class Send>
 SendResult Connection::guarded_send(Send send, bool fragment) {
+  bool was_slow = site_.limits.slow == ConnectionLimits::Slow::close && backlog() > high_water();
   try {
     if (broken_ || !send()) return SendResult::closed;
   } catch (const std::bad_alloc&) {  // while compressing; what follows might refer to this message
@@ -66,8 +73,8 @@ SendResult Connection::guarded_send(Send send, bool fragment) {
   if (!waits) return SendResult::sent;
   owe_drained(fragment);
   if (waits <= high_water()) return SendResult::queued;
-  if (site_.limits.slow == ConnectionLimits::Slow::close &&
-      close(kClosePolicy, "reads too slowly", Cause::slow))
+  // What made it slow was sent before: a single message may be longer than the buffer.
+  if (was_slow && close(kClosePolicy, "reads too slowly", Cause::slow))
     site_.limit_reached(*this, Cause::slow);
   return SendResult::high_water;
 }

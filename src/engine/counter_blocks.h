@@ -57,13 +57,16 @@ class Blocks {
     return nullptr;
   }
   // By its owner.
-  void give_back(T& block) { give_back(size_t(reinterpret_cast<Block*>(&block) - blocks_)); }
+  void give_back(T& block) {
+    size_t i = size_t(reinterpret_cast<Block*>(&block) - blocks_);
+    give_back(i, places_[i]);
+  }
   // That process has no blocks any more.
   void leave(pid_t owner) {
     for (size_t i = 0; i < count_; i++) {
       uint64_t is = places_[i];
       if (!is) return;
-      if (pid_t(is) == owner) give_back(i);
+      if (pid_t(is) == owner) give_back(i, is);
     }
   }
   // each(number, owner, block) for those that have ever been in use; owner 0: none.
@@ -72,12 +75,14 @@ class Blocks {
     for (size_t i = 0; i < count_; i++) {
       uint64_t is = places_[i];
       if (!is) return;
-      each(uint32_t(is >> 32) - 1, pid_t(is), blocks_[i].of);
+      pid_t owner = pid_t(is) == kNobody ? 0 : pid_t(is);
+      each(uint32_t(is >> 32) - 1, owner, blocks_[i].of);
     }
   }
 
  private:
   static constexpr size_t kAlign = 64;
+  static constexpr pid_t kNobody = -1;  // while a block is given back
   using Place = std::atomic<uint64_t>;  // number + 1 << 32 | owner; 0: never used
   struct alignas(kAlign) Block {
     T of;
@@ -86,9 +91,13 @@ class Blocks {
   static uint64_t place(uint32_t number, pid_t owner) {
     return uint64_t(number + 1) << 32 | uint32_t(owner);
   }
-  void give_back(size_t i) {
+  // Several may see that an owner has ended: one of them gives the block back, before the next
+  // takes it.
+  void give_back(size_t i, uint64_t is) {
+    uint32_t number = uint32_t(is >> 32) - 1;
+    if (!places_[i].compare_exchange_strong(is, place(number, kNobody))) return;
     for (Counter& gauge : gauges_of(blocks_[i].of)) gauge.reset();
-    places_[i] = places_[i] >> 32 << 32;
+    places_[i] = place(number, 0);
   }
 
   Place* places_;

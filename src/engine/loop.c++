@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <new>
 #include <random>
 #include <system_error>
@@ -85,6 +86,7 @@ void Loop::run() {
 
 void Loop::run_while_connected() {
   thread_ = std::this_thread::get_id();
+  noted_ms_ = coarse_ms();
   deliver_mail();
   while (first_) turn();
 }
@@ -301,21 +303,27 @@ void Loop::count_buffered(Counters& counters, ptrdiff_t bytes) {
 
 void Loop::shed() {
   sheds_ = false;
-  while (budget_->is_exceeded()) {
-    Connection* most = nullptr;
+  std::vector<std::pair<size_t, Connection*>>
+      waiting;  // they stay where they are until the turn ends
+  try {
     each_connection([&](Connection& each) {
-      if (!most || each.buffered_ > most->buffered_) most = &each;
+      if (each.buffered_) waiting.emplace_back(each.buffered_, &each);
     });
-    if (!most || !most->buffered_) return;
-    most->go_for_memory();
+  } catch (const std::bad_alloc&) {
+    // Those that were found will do.
+  }
+  std::sort(waiting.begin(), waiting.end(), std::greater<>());
+  for (auto [bytes, connection] : waiting) {
+    if (!budget_->is_exceeded()) return;
+    connection->go_for_memory();
   }
 }
 
 // --- Connections ---
 
 void Loop::start(std::unique_ptr<Connection> connection, MutableBytes early) {
-  reserve_timers(1);
-  counters(connection->site().number);  // from here on there is memory for what follows
+  counters(connection->site().number);
+  reserve_timers(1);  // from here on there is memory for what follows
   connections_++;
   Connection& started = *connection.release();  // the list owns it
   started.loop_start(*this, early);

@@ -27,12 +27,21 @@ void SendQueue::append(Bytes bytes) {
   chunk.copied.reserve(std::max(bytes.size(), capacity));
   chunk.copied.assign(bytes.begin(), bytes.end());
   chunk.unwritten = chunk.copied;
+  size_t takes = chunk.copied.capacity();
+  push(std::move(chunk), takes);
+}
+
+void SendQueue::push(Chunk chunk, size_t bytes) {
+  chunk.memory = bytes + sizeof(Chunk);
+  size_t memory = chunk.memory;
   chunks_.push_back(std::move(chunk));
+  memory_ += memory;
 }
 
 void SendQueue::append(Bytes bytes, std::shared_ptr<const void> owner) {
   if (!owner || bytes.size() < kReferredFrom) return append(bytes);
-  chunks_.push_back({bytes, {}, std::move(owner)});
+  size_t share = bytes.size() / size_t(std::max(owner.use_count(), 1l));
+  push({bytes, {}, std::move(owner)}, share);
   size_ += bytes.size();
 }
 
@@ -52,7 +61,9 @@ void SendQueue::pop(size_t size) {
     size_t of_chunk = std::min(size, unwritten.size());
     unwritten = unwritten.subspan(of_chunk);
     size -= of_chunk;
-    if (unwritten.empty()) chunks_.pop_front();
+    if (!unwritten.empty()) continue;
+    memory_ -= chunks_.front().memory;
+    chunks_.pop_front();
   }
 }
 

@@ -26,6 +26,8 @@ class SendQueue {
   std::span<const iovec> front();
   void pop(size_t size);  // bytes that were written
   size_t size() const { return size_; }
+  // Memory that the bytes take here; of what others refer to as well, about a share.
+  size_t memory() const { return memory_; }
   bool empty() const { return size_ == 0; }
 
  private:
@@ -34,9 +36,11 @@ class SendQueue {
     Bytes unwritten;              // of either:
     std::vector<uint8_t> copied;  // never moves: it grows within its capacity
     std::shared_ptr<const void> owner;
+    size_t memory = 0;
   };
+  void push(Chunk chunk, size_t bytes);
   std::deque<Chunk> chunks_;
-  size_t size_ = 0;
+  size_t size_ = 0, memory_ = 0;
   std::array<iovec, kMaxPieces> pieces_;
 };
 

@@ -53,8 +53,8 @@ class Site {
   virtual void connection_opened(const Connection&) const noexcept {}
   virtual void connection_ended(const Connection&, uint16_t /*code*/, std::string_view /*reason*/,
                                 bool /*clean*/) const noexcept {}
-  // A callback has run elsewhere than on a loop. Any thread.
-  virtual void callback_took(uint64_t /*ns*/) const noexcept {}
+  // A message's callback has run elsewhere than on a loop. Any thread.
+  virtual void message_took(uint64_t /*ns*/) const noexcept {}
   // A limit ends the connection, has paused it for what it sends, or drops what is sent to it; on
   // its loop.
   virtual void limit_reached(const Connection&, Cause) const noexcept {}

@@ -292,6 +292,10 @@ bool Handler::finish(uint64_t within_ms, bool may_log) {
 
 // --- Calls ---
 
+static bool brings_message(std::string_view callback) {
+  return callback == "message" || callback == "fragment";
+}
+
 // Runs a callback on the loop, or has a worker run it, which needs a copy of the payload. False,
 // and the connection ends, if there is no memory for that.
 template <class Call>
@@ -308,7 +312,7 @@ bool Handler::dispatch(const char* callback, Connection& connection, Strand::Kin
                   copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
       uint64_t before_ns = monotonic_ns();
       call(callback, *held, false, [&] { made(*held, copy); });
-      site.callback_took(monotonic_ns() - before_ns);
+      if (brings_message(callback)) site.message_took(monotonic_ns() - before_ns);
     };
     if (!peer.on_workers->strand->add(kind, payload.size(), std::move(event)))
       connection.pause(Connection::by_host);

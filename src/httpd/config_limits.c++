@@ -21,17 +21,16 @@ LimitsConfig& limits_of(void* config) { return section_of(config).connection; }
 bool is_off(const char* text) { return !strcasecmp(text, "off"); }
 
 // "RATE" or "RATE:BURST"; without a burst twice the rate may come at once.
-bool read_rate(const char* text, std::optional<ConnectionLimits::Rate>& into) {
-  constexpr uint64_t kMost = uint64_t(4) << 30;
+bool read_rate(const char* text, uint64_t most, std::optional<ConnectionLimits::Rate>& into) {
   std::string_view rate = text, burst;
   if (size_t colon = rate.find(':'); colon != rate.npos) {
     burst = rate.substr(colon + 1);
     rate = rate.substr(0, colon);
   }
   uint64_t per_s = 0, at_once = 0;
-  if (!read_bytes(rate, 1, kMost - 1, per_s)) return false;
-  if (burst.data() ? !read_bytes(burst, 1, kMost - 1, at_once) : false) return false;
-  if (!burst.data()) at_once = std::min(per_s * 2, kMost - 1);
+  if (!read_bytes(rate, 1, most, per_s)) return false;
+  if (burst.data() && !read_bytes(burst, 1, most, at_once)) return false;
+  if (!burst.data()) at_once = std::min(per_s * 2, most);
   into = {uint32_t(per_s), uint32_t(at_once)};
   return true;
 }
@@ -109,15 +108,16 @@ const char* set_rate_limit(cmd_parms* cmd, void* config, int argc, char* const a
   for (; at < argc && all_right; at++) {
     const char* option = argv[at];
     std::string_view word = option;
-    auto read = [&](std::string_view name, std::optional<ConnectionLimits::Rate>& into) {
+    auto read = [&](std::string_view name, std::optional<ConnectionLimits::Rate>& into,
+                    uint64_t most = UINT32_MAX) {
       const char* value = value_of(option, name);
       if (value && is_off(value)) into = ConnectionLimits::Rate{};
-      return value && (is_off(value) || read_rate(value, into));
+      return value && (is_off(value) || read_rate(value, most, into));
     };
     if (word == "pause" || word == "close") rates.closes = word == "close";
     else
       all_right = read("messages", rates.messages) || read("bytes", rates.bytes) ||
-                  read("control", rates.control_frames);
+                  read("control", rates.control_frames, 1'000'000);
   }
   if (all_right) return nullptr;
   return apr_psprintf(cmd->pool,

@@ -42,7 +42,7 @@ void HandlerSite::connection_ended(const Connection& connection, uint16_t code,
     log_end(connection, *record, {code, reason, clean});
 }
 
-void HandlerSite::callback_took(uint64_t ns) const noexcept {
+void HandlerSite::message_took(uint64_t ns) const noexcept {
   process_counters(number).handler.any_thread_add(ns);
 }
 

@@ -13,7 +13,7 @@ class HandlerSite final : public Site {
   void connection_opened(const Connection& connection) const noexcept override;
   void connection_ended(const Connection& connection, uint16_t code, std::string_view reason,
                         bool clean) const noexcept override;
-  void callback_took(uint64_t ns) const noexcept override;
+  void message_took(uint64_t ns) const noexcept override;
   void limit_reached(const Connection& connection, Cause cause) const noexcept override;
 };
 

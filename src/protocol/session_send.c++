@@ -46,7 +46,7 @@ void Session::transmit_deflated(Opcode type, Bytes payload, Host& host) {
   share.measure(Counters::sent, [&] { deflater.deflate(payload, deflated); });
   // What the client has not seen, later messages must not refer to.
   bool smaller = own || deflated.size() < payload.size();
-  share.count(Counters::sent, payload.size(), smaller ? deflated.size() : payload.size());
+  if (smaller) share.count(Counters::sent, payload.size(), deflated.size());
   transmit_frame(type, smaller ? deflated.bytes() : payload, host, smaller);
   share.give_back(std::move(deflated));
 }
