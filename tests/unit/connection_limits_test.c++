@@ -197,6 +197,16 @@ TEST_F(ConnectionLimitsTest, ALifetimeEndsWhenTheMessageThatIsArrivingHasArrived
   expect_end(Cause::lifetime, 1001);
 }
 
+TEST_F(ConnectionLimitsTest, AMessageThatNeverEndsDoesNotKeepItOpenPastItsLifetime) {
+  limits.lifetime_ms = kShort_ms;
+  limits.close_timeout_ms = kShort_ms;
+  client.sends(text("no end", more));
+  adopt_limited();
+  run(loop);
+  EXPECT_EQ(client.frames(), Events{"close 1001"});
+  expect_end(Cause::lifetime, 1001);
+}
+
 // --- Rates ---
 
 TEST_F(ConnectionLimitsTest, MoreMessagesThanAllowedWaitAndNoneIsLost) {
@@ -243,10 +253,13 @@ TEST_F(ConnectionLimitsTest, MoreBytesThanAllowedClose) {
   limits.bytes = {1000, 1000};
   limits.rate_closes = true;
   client.sends(text("fine"));
-  client.sends(text(std::string(2000, 'a')));
+  const std::string long_text(2000, 'a');
+  client.sends(text(long_text));
+  client.sends(text("too late"));
   adopt_limited();
   run(loop);
-  EXPECT_EQ(log.events, (Events{"open", "text fine", "close 1008, clean"}));
+  EXPECT_EQ(log.events, (Events{"open", "text fine", message_event(Opcode::text, long_text),
+                                "close 1008, clean"}));
   expect_end(Cause::rate, 1008);
 }
 
@@ -306,6 +319,77 @@ TEST_F(ConnectionLimitsTest, ASlowClientIsClosed) {
   run(loop);
   EXPECT_EQ(log.events, (Events{"open", "close 1006"}));
   expect_end(Cause::slow, 1006);
+}
+
+TEST_F(ConnectionLimitsTest, AMessageThatIsLongerThanTheBufferMakesNobodySlow) {
+  limits.high_water = 1000;
+  limits.slow = ConnectionLimits::Slow::close;
+  client.room = 0;
+  log.then_on_open = [](Connection& c) {
+    c.send(Opcode::text, bytes_of("x"));
+    c.flush();
+    EXPECT_EQ(c.send(Opcode::text, bytes_of(std::string(5000, 'x'))), SendResult::high_water);
+  };
+  log.then_on_drained = [](Connection& c) { c.close(1000, ""); };
+  adopt_limited();
+  run(loop, [&](int turn) {
+    if (turn != 20) return;
+    client.room = kUnlimited;
+    log.connection->run([&] { log.connection->flush(); });
+  });
+  expect_end(Cause::handler, 1000);
+}
+
+TEST_F(ConnectionLimitsTest, ADroppedMessageIsDroppedWithAllOfItsPieces) {
+  limits.high_water = 1000;
+  limits.slow = ConnectionLimits::Slow::drop;
+  client.room = 0;
+  log.then_on_open = [](Connection& c) {
+    c.send(Opcode::text, bytes_of(std::string(2000, 'x')));
+    c.flush();
+    EXPECT_EQ(c.send_fragment(Opcode::text, bytes_of("one"), false), SendResult::dropped);
+  };
+  log.then_on_drained = [](Connection& c) {
+    EXPECT_EQ(c.send_fragment(Opcode::text, bytes_of("two"), false), SendResult::dropped);
+    EXPECT_EQ(c.send_fragment(Opcode::text, bytes_of("three"), true), SendResult::dropped);
+    EXPECT_EQ(c.send_fragment(Opcode::text, bytes_of("whole"), true), SendResult::sent);
+    c.close(1000, "");
+  };
+  adopt_limited();
+  run(loop, [&](int turn) {
+    if (turn != 20) return;
+    client.room = kUnlimited;
+    log.connection->run([&] { log.connection->flush(); });
+  });
+  EXPECT_EQ(client.frames().size(), 3u);
+  EXPECT_EQ(client.frames()[1], "text whole");
+  EXPECT_EQ(counters.dropped.value(), 1u);
+}
+
+TEST_F(ConnectionLimitsTest, WhatManyShareIsNotCountedForEach) {
+  constexpr int kReaders = 20;  // 1 MB, if it were
+  Budget enough(600'000);
+  Loop own(4096, std::make_unique<Counted>(counters), &enough);
+  std::vector<Client> readers(kReaders);
+  std::vector<Log> logs(kReaders);
+  auto message =
+      std::make_shared<const PreparedMessage>(Opcode::binary, bytes_of(std::string(50'000, 'x')));
+  int open = 0;
+  for (int i = 0; i < kReaders; i++) {
+    readers[size_t(i)].room = 0;
+    logs[size_t(i)].then_on_open = [&](Connection& c) {
+      open++;
+      c.send(message);
+    };
+    own.any_thread_adopt(make_connection(readers[size_t(i)], logs[size_t(i)]), {});
+  }
+  run(own, [&](int turn) {
+    if (turn != 20) return;
+    EXPECT_EQ(open, kReaders);
+    EXPECT_EQ(ended_by(Cause::memory), 0u);
+    for (Log& each : logs) each.connection->run([&] { each.connection->abort(); });
+  });
+  EXPECT_EQ(enough.total(), 0u);
 }
 
 TEST_F(ConnectionLimitsTest, MessagesForASlowClientAreDroppedWhole) {
