@@ -105,7 +105,7 @@ $(MODULE): $(CORE_OBJECTS) $(HTTPD_OBJECTS) build/module.list
 
 build/obj/src/httpd/%.o: src/httpd/%.c++ build/config.mk
 	@mkdir -p $(@D)
-	$(call compile,$(CORE_CPPFLAGS) $(HTTPD_CPPFLAGS) $(SSL_CPPFLAGS))
+	$(call compile,$(CORE_CPPFLAGS) $(HTTPD_CPPFLAGS) $(SSL_CPPFLAGS) $(JSON_CPPFLAGS))
 
 build/obj/mod_websocket.o: mod_websocket.c++ build/config.mk
 	@mkdir -p $(@D)

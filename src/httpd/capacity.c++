@@ -17,6 +17,7 @@
 #include "src/httpd/config.h"
 #include "src/httpd/connection_id.h"
 #include "src/httpd/connection_log.h"
+#include "src/httpd/control.h"
 #include "src/httpd/metrics.h"
 #include "src/httpd/named_handlers.h"
 #include "src/httpd/sites.h"
@@ -71,6 +72,7 @@ int prepare_children(apr_pool_t* pconf, apr_pool_t*, apr_pool_t*, server_rec* s)
   make_topics(s);
   make_admission_tables(s);
   if (!open_connection_logs(pconf, s)) return HTTP_INTERNAL_SERVER_ERROR;
+  make_control(s);
   if (!server_config().serves_websockets) return OK;
   long children = mpm_number(AP_MPMQ_MAX_DAEMONS), slots = mpm_number(AP_MPMQ_HARD_LIMIT_DAEMONS);
   long each = descriptors_for_websockets(), wanted = server_config().max_websockets;

@@ -24,6 +24,7 @@
 #include "src/httpd/admission.h"
 #include "src/httpd/capacity.h"
 #include "src/httpd/children.h"
+#include "src/httpd/control.h"
 #include "src/httpd/log.h"
 #include "src/httpd/metrics.h"
 #include "src/httpd/named_handlers.h"
@@ -55,7 +56,7 @@ struct Child {
   bool is_parent = false;  // httpd -X: one process does it all
 
   std::mutex lock;
-  std::vector<Loop*> resident;  // under lock; not used by a prefork child
+  std::vector<Loop*> resident;  // under lock; on prefork only with PreforkSignalsHeld
   // Written under lock; read without it by the thread that writes.
   bool stopping = false;
   bool draining = false;
@@ -247,12 +248,14 @@ apr_status_t end_child(void*) {
     watch_until(all_left);
   }
   stop_all(leaving_code());
+  bool control_ended = end_control();
   if (!all_ended()) {
     if (child->threaded)
       server_log().write(LogLevel::error,
                          "WS601: a handler does not return; the child ends without it");
     _exit(0);
   }
+  if (!control_ended) _exit(0);
   leave_topics(getpid());
   leave_admission_tables(getpid());
   leave_children_table(getpid());
@@ -272,7 +275,7 @@ void heed_pending_signals(Loop& loop) {
   loop.any_thread_drain(child->config.drain_code, drain_time_ms(parent_stops()));
 }
 
-bool run_resident_on_prefork(Loop& loop) {
+void run_resident_on_prefork(Loop& loop) {
   int signals = signalfd(-1, &ending_signals(), SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals >= 0) loop.when_readable(signals, [&] { heed_pending_signals(loop); });
   // A signal during the opening handshake has been handled by httpd.
@@ -280,7 +283,6 @@ bool run_resident_on_prefork(Loop& loop) {
     loop.any_thread_drain(child->config.drain_code, 0);
   loop.run_while_connected();
   if (signals >= 0) close(signals);
-  return loop.stopping();
 }
 
 }  // namespace
@@ -300,23 +302,30 @@ PreforkSignalsHeld::~PreforkSignalsHeld() {
 }
 
 bool run_resident(Loop& loop) {
-  if (!child->threaded) return run_resident_on_prefork(loop);
   {
     std::lock_guard lock(child->lock);
     child->resident.push_back(&loop);
     if (child->stopping) loop.any_thread_stop(kCloseGoingAway, kStopGrace_ms);
     else if (child->draining) loop.any_thread_drain(child->config.drain_code, 0);
   }
-  loop.run_while_connected();
+  if (child->threaded) loop.run_while_connected();
+  else run_resident_on_prefork(loop);
   std::lock_guard lock(child->lock);
   std::erase(child->resident, &loop);
   return loop.stopping();
+}
+
+void any_thread_post_to_loops(const std::function<void(Loop&)>& task) {
+  child->engine.any_thread_post(task);
+  std::lock_guard lock(child->lock);
+  for (Loop* loop : child->resident) loop->any_thread_post([task, loop] { task(*loop); });
 }
 
 void start_child(apr_pool_t* pchild, server_rec*) {
   const ServerConfig& config = server_config();
   bool threaded = mpm_number(AP_MPMQ_IS_THREADED) != AP_MPMQ_NOT_SUPPORTED;
   int workers = mpm_number(threaded ? AP_MPMQ_MAX_THREADS : AP_MPMQ_MAX_DAEMONS);
+  open_control();
   enter_children_table(config.max_websockets ? config.max_websockets : INT_MAX,
                        config.max_resident < 0 ? std::max(1, workers / 2) : config.max_resident,
                        !threaded);
@@ -334,6 +343,7 @@ void start_child(apr_pool_t* pchild, server_rec*) {
   child->alarm = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   ending_signals();
   start_topics(child->engine);
+  start_control();
   apr_pool_cleanup_register(pchild, nullptr, end_child, apr_pool_cleanup_null);
 }
 

@@ -9,6 +9,8 @@
 #include <ap_mpm.h>
 #include <scoreboard.h>
 
+#include <functional>
+
 #include "src/engine/engine.h"
 
 namespace mws {
@@ -38,6 +40,10 @@ class PreforkSignalsHeld {
 // Serves the loop's one connection on the calling thread until it is gone. True if the child ended
 // it. On prefork the caller has PreforkSignalsHeld.
 bool run_resident(Loop& loop);
+
+// Has every loop of this child run the task, on its thread; one that ends meanwhile may not. Throws
+// std::bad_alloc.
+void any_thread_post_to_loops(const std::function<void(Loop&)>& task);
 
 // Hooks.
 void start_child(apr_pool_t* pchild, server_rec* s);

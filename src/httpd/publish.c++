@@ -1,11 +1,8 @@
 #include "src/httpd/publish.h"
 
-#include <apr_buckets.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_protocol.h>
-#include <http_request.h>
-#include <util_filter.h>
 
 #include <algorithm>
 #include <chrono>
@@ -18,6 +15,7 @@
 #include "src/httpd/config.h"
 #include "src/httpd/lifecycle.h"
 #include "src/httpd/named_handlers.h"
+#include "src/httpd/request_body.h"
 #include "src/httpd/upgrade.h"
 #include "src/pubsub/await_answer.h"
 #include "src/pubsub/delivery.h"
@@ -25,13 +23,6 @@
 namespace mws {
 
 namespace {
-
-// A request that is answered with an error.
-struct Refused {
-  int status;
-  const char* reason;
-  int log_level = APLOG_INFO;
-};
 
 // --- Answers ---
 
@@ -137,32 +128,6 @@ std::string_view topic_of(request_rec* r, const PublishAccess& access, const Que
 
 constexpr const char* kTooBig = "the message is longer than allowed here";
 
-// At most so many bytes.
-std::string read_body(request_rec* r, uint64_t most) {
-  std::string body;
-  apr_bucket_brigade* brigade = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-  for (bool ended = false; !ended;) {
-    apr_status_t status = ap_get_brigade(r->input_filters, brigade, AP_MODE_READBYTES,
-                                         APR_BLOCK_READ, HUGE_STRING_LEN);
-    for (apr_bucket* each = APR_BRIGADE_FIRST(brigade);
-         !status && !ended && each != APR_BRIGADE_SENTINEL(brigade); each = APR_BUCKET_NEXT(each)) {
-      ended = APR_BUCKET_IS_EOS(each);
-      if (APR_BUCKET_IS_METADATA(each)) continue;
-      const char* data;
-      apr_size_t size;
-      status = apr_bucket_read(each, &data, &size, APR_BLOCK_READ);
-      if (!status && size > most - body.size())
-        throw Refused{HTTP_REQUEST_ENTITY_TOO_LARGE, kTooBig};
-      if (!status) body.append(data, size);
-    }
-    apr_brigade_cleanup(brigade);
-    if (status)
-      throw Refused{ap_map_http_request_error(status, HTTP_BAD_REQUEST),
-                    "the body did not come whole"};
-  }
-  return body;
-}
-
 // Browsers and curl say of a body that it is a form where nothing else was asked for; such a one,
 // and one of which nothing is said, is text if it can be.
 enum class Said { text, binary, nothing };
@@ -177,15 +142,6 @@ Said what_is_said(const char* content_type) {
       type.starts_with("text/") || std::ranges::find(known, type) != std::end(known) ||
       (type.starts_with("application/") && (type.ends_with("+json") || type.ends_with("+xml")));
   return is_text ? Said::text : Said::binary;
-}
-
-void check_body_head(request_rec* r, uint64_t most) {
-  const char* encoding = apr_table_get(r->headers_in, "Content-Encoding");
-  if (encoding && strcasecmp(encoding, "identity"))
-    throw Refused{HTTP_UNSUPPORTED_MEDIA_TYPE, "the body must have no Content-Encoding"};
-  const char* length = apr_table_get(r->headers_in, "Content-Length");
-  if (length && uint64_t(apr_atoi64(length)) > most)
-    throw Refused{HTTP_REQUEST_ENTITY_TOO_LARGE, kTooBig};
 }
 
 // --- The bus ---
@@ -209,9 +165,8 @@ int send_outcome(request_rec* r, std::string json, std::optional<Bus::Outcome> o
 
 int publish(request_rec* r, Bus& bus, std::string_view topic, bool transient) {
   uint64_t most = location_config(r)->max_message_bytes();
-  check_body_head(r, most);
   Said said = what_is_said(apr_table_get(r->headers_in, "Content-Type"));
-  std::string body = read_body(r, most);
+  std::string body = read_body(r, most, kTooBig);
   bool is_text = said != Said::binary && is_utf8(bytes_of(body));
   if (said == Said::text && !is_text)
     throw Refused{HTTP_UNSUPPORTED_MEDIA_TYPE, "the text is not UTF-8"};

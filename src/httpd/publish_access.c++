@@ -47,6 +47,10 @@ PublishAccess merge_publish_access(const PublishAccess& base, const PublishAcces
   return merged;
 }
 
+bool is_required(request_rec* r, const PublishAccess& access) {
+  return access.methods & AP_METHOD_BIT << r->method_number && ap_satisfies(r) != SATISFY_ANY;
+}
+
 const char* why_closed(request_rec* r, const PublishAccess& access) {
   if (!access.publishes)
     return "its handler was not set by SetHandler websocket-publish in a section of the server's "

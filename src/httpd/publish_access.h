@@ -28,6 +28,9 @@ struct PublishAccess {
 // As mod_authz_core merges its own.
 PublishAccess merge_publish_access(const PublishAccess& base, const PublishAccess& add);
 
+// Whether a Require that counts says who may use the request's method.
+bool is_required(request_rec* r, const PublishAccess& access);
+
 // Why nobody may publish there by this request, and what to write; nullptr if it is for httpd to
 // say who may.
 const char* why_closed(request_rec* r, const PublishAccess& access);

@@ -52,47 +52,34 @@ std::optional<Format> wanted_format(request_rec* r) {
   return std::nullopt;
 }
 
-int send(request_rec* r, int status, const char* type, std::string_view body) {
-  if (status != HTTP_OK) {
-    r->status = status;
-    r->status_line = nullptr;
-  }
-  // Not what mod_mime makes of the path.
-  r->content_encoding = nullptr;
-  r->content_languages = nullptr;
-  apr_table_setn(r->headers_out, "Cache-Control", "no-store");
-  apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
-  ap_set_content_type(r, type);
-  ap_set_content_length(r, apr_off_t(body.size()));
-  ap_rwrite(body.data(), int(body.size()), r);
-  return OK;
-}
-
 // A file of the page: a script of another version would not do, so nothing is kept.
 int send_asset(request_rec* r, std::string_view name) {
   std::string_view content = status_asset(name);
-  if (content.empty()) return send(r, HTTP_NOT_FOUND, "text/plain", "The page has no such file.\n");
+  if (content.empty())
+    return send_status(r, HTTP_NOT_FOUND, "text/plain", "The page has no such file.\n");
   apr_table_setn(r->headers_out, "Content-Security-Policy", kStatusPolicy);
   apr_table_setn(r->headers_out, "X-Frame-Options", "DENY");
-  return send(r, HTTP_OK, status_asset_type(name), content);
+  return send_status(r, HTTP_OK, status_asset_type(name), content);
 }
 
 int answer(request_rec* r) {
+  if (is_for_admin(r)) return serve_admin(r);
   if (r->method_number != M_GET) {
     apr_table_setn(r->headers_out, "Allow", "GET, HEAD");
-    return send(r, HTTP_METHOD_NOT_ALLOWED, "text/plain", "The status is read with GET.\n");
+    return send_status(r, HTTP_METHOD_NOT_ALLOWED, "text/plain", "The status is read with GET.\n");
   }
   if (is_for_internal_websocket(r)) return feed_status(r);
   if (auto name = asked(r, "asset=")) return send_asset(r, *name);
   auto format = wanted_format(r);
   if (!format)
-    return send(r, HTTP_BAD_REQUEST, "text/plain",
-                "The format is none of format=html, format=json, format=prometheus.\n");
+    return send_status(r, HTTP_BAD_REQUEST, "text/plain",
+                       "The format is none of format=html, format=json, format=prometheus.\n");
   switch (*format) {
-    case Format::json: return send(r, HTTP_OK, "application/json", status_json(Snapshot()) + "\n");
+    case Format::json:
+      return send_status(r, HTTP_OK, "application/json", status_json(Snapshot()) + "\n");
     case Format::prometheus:
-      return send(r, HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
-                  status_prometheus(Snapshot()));
+      return send_status(r, HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
+                         status_prometheus(Snapshot()));
     case Format::page: break;
   }
   return send_asset(r, "status.html");
@@ -112,6 +99,22 @@ int refuse(request_rec* r) {
 }
 
 }  // namespace
+
+int send_status(request_rec* r, int status, const char* type, std::string_view body) {
+  if (status != HTTP_OK) {
+    r->status = status;
+    r->status_line = nullptr;
+  }
+  // Not what mod_mime makes of the path.
+  r->content_encoding = nullptr;
+  r->content_languages = nullptr;
+  apr_table_setn(r->headers_out, "Cache-Control", "no-store");
+  apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
+  ap_set_content_type(r, type);
+  ap_set_content_length(r, apr_off_t(body.size()));
+  ap_rwrite(body.data(), int(body.size()), r);
+  return OK;
+}
 
 int serve_status(request_rec* r) {
   if (!r->handler || strcmp(r->handler, kStatusHandler) || r->main) return DECLINED;
