@@ -17,8 +17,9 @@ const char* name_of(Mooring mooring) {
 
 const char* name_of(Cause cause) {
   constexpr std::array<const char*, kCauses> kNames = {
-      "client", "handler", "protocol", "message_size", "fragments",    "lost", "drain",  "stop",
-      "ping",   "idle",    "lifetime", "rate",         "control_rate", "slow", "memory", "admin"};
+      "client",       "handler", "protocol", "message_size", "fragments", "lost",
+      "drain",        "stop",    "ping",     "idle",         "lifetime",  "rate",
+      "control_rate", "slow",    "memory",   "admin",        "died"};
   return kNames[size_t(cause)];
 }
 

@@ -32,8 +32,9 @@ enum class Cause : uint8_t {
   slow,          // the client read too slowly
   memory,        // too much waited for clients, and most for this one
   admin,         // somebody closed it on the status page
+  died,          // its process died
 };
-constexpr size_t kCauses = 16;
+constexpr size_t kCauses = 17;
 
 // Why an opening handshake was refused.
 enum class Refusal : uint8_t {

@@ -22,6 +22,16 @@ std::span<Counter> all_counters(T& counters) {
   return {reinterpret_cast<Counter*>(&counters), sizeof(T) / sizeof(Counter)};
 }
 
+// What becomes of what is there when its writer is gone: connections that were open have ended.
+inline void end_of(Counters& counters) {
+  constexpr uint16_t kAbnormal = 1006;
+  for (const Counter& open : counters.open) {
+    counters.causes[size_t(Cause::died)].any_thread_add(open.value());
+    counters.closed[code_index(kAbnormal)].any_thread_add(open.value());
+  }
+}
+inline void end_of(LoopCounters&) {}
+
 // What is there now, and goes with the writer.
 inline std::span<Counter> gauges_of(Counters& counters) {
   return all_counters(counters).first(offsetof(Counters, opened) / sizeof(Counter));
@@ -96,6 +106,7 @@ class Blocks {
   void give_back(size_t i, uint64_t is) {
     uint32_t number = uint32_t(is >> 32) - 1;
     if (!places_[i].compare_exchange_strong(is, place(number, kNobody))) return;
+    end_of(blocks_[i].of);
     for (Counter& gauge : gauges_of(blocks_[i].of)) gauge.reset();
     places_[i] = place(number, 0);
   }

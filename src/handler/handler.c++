@@ -256,15 +256,21 @@ void Handler::on_close(Connection& connection, uint16_t code, std::string_view r
 
 void Handler::on_rule_broken(Connection& connection, Rule rule) noexcept {
   const RuleText& text = describe(rule);
-  log(
-      LogLevel::info, "WS301",
-      [&] {
-        char line[256];
-        snprintf(line, sizeof line, "closed with %u: %s (RFC %d section %s)",
-                 unsigned(text.close_code), text.message, text.rfc, text.section);
-        return std::string(line);
-      },
-      &peer_of(connection));
+  try {
+    std::string left_out;
+    if (!rule_limit_.allows(left_out)) return;
+    log(
+        LogLevel::info, "WS301",
+        [&] {
+          char line[256];
+          snprintf(line, sizeof line, "closed with %u: %s (RFC %d section %s)",
+                   unsigned(text.close_code), text.message, text.rfc, text.section);
+          return line + left_out;
+        },
+        &peer_of(connection));
+  } catch (const std::bad_alloc&) {
+    // No memory left to log.
+  }
 }
 
 void Handler::on_slow(uint64_t ms, bool still) noexcept {

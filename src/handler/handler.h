@@ -100,7 +100,7 @@ class Handler final : public Endpoint {
   void* state_ = nullptr;
   bool configured_ = false;
   std::unique_ptr<Workers> workers_;
-  LogLimit slow_limit_{1, 10'000};
+  LogLimit slow_limit_{1, 10'000}, rule_limit_{1000, 10'000};
 };
 
 }  // namespace mws

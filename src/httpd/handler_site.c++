@@ -68,10 +68,11 @@ void HandlerSite::limit_reached(const Connection& connection, Cause cause) const
       case Cause::slow:
         return log(info, "WS315", c, "reads too slowly: more than WebSocketSendBuffer waits for it",
                    left_out);
-      default:
+      case Cause::memory:
         return log(warning, "WS316", c,
                    "let go, as most waits for it: more than WebSocketMaxBuffered waits in all",
                    left_out);
+      default: return;  // the others are no limit
     }
   } catch (const std::bad_alloc&) {
     // No memory left to log.

@@ -15,6 +15,7 @@
 #include <string>
 
 #include "src/base/connection_id.h"
+#include "src/base/log_limit.h"
 #include "src/httpd/admission.h"
 #include "src/httpd/children.h"
 #include "src/httpd/connection_id.h"
@@ -34,8 +35,12 @@ namespace mws {
 namespace {
 
 int refuse(request_rec* r, int status, const char* section, const char* reason) {
-  ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "WS201: opening handshake refused with %d: %s%s%s",
-                status, reason, section ? ", RFC 6455 section " : "", section ? section : "");
+  static LogLimit limit(1000, 10'000);
+  std::string left_out;
+  if (limit.allows(left_out))
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  "WS201: opening handshake refused with %d: %s%s%s%s", status, reason,
+                  section ? ", RFC 6455 section " : "", section ? section : "", left_out.c_str());
   if (status == HTTP_UPGRADE_REQUIRED) {
     apr_table_setn(r->err_headers_out, "Upgrade", "websocket");
     apr_table_setn(r->err_headers_out, "Connection", "Upgrade");

@@ -1,6 +1,7 @@
 """Limits of open connections: each alone and with many clients at once, with its close code, its counter and its line in the log."""
 
 import contextlib
+import json
 import re
 import select
 import socket
@@ -110,19 +111,18 @@ def test_idle_connections_are_closed_and_busy_ones_not(mooring):
 
 
 def test_lifetimes_end_at_moments_of_their_own():
-    with limited("WebSocketPing off\nWebSocketMaxLifetime 2 90%\n", r"WS312: .*closed with 1001") as server, clients_of(server) as clients:
-        ends = []
+    with limited("WebSocketPing off\nWebSocketMaxLifetime 2 90%\nWebSocketLog ends.log fields=duration_seconds\n", r"WS312: .*closed with 1001") as server, clients_of(server) as clients:
         left = list(clients)
         while left:
             ready = select.select([each.connection for each in left], [], [], LIMIT_S)[0]
             assert ready, "lifetimes do not end"
-            ends.append(len(ready))
             for client in [each for each in left if each.connection in ready]:
                 assert client.read_close() == (1001, "")
                 client.send(frame(CLOSE, close_payload(1001)))
                 left.remove(client)
-        assert len(ends) > 3, "all end at once"
         await_ends(server, MANY, "lifetime", 1001)
+        durations = [json.loads(line)["duration_seconds"] for line in (server.folder / "ends.log").read_text().splitlines()]
+        assert len(durations) == MANY and len({round(each, 1) for each in durations}) > 3, durations
 
 
 def test_a_client_that_does_not_answer_a_close_frame_is_cut():
@@ -220,6 +220,12 @@ def test_slow_clients_are_closed_where_that_is_wanted(handlers):
         clients = [stack.enter_context(slow_client(server, "/heedless")) for _ in range(8)]
         for client in clients:
             client.send_text("100000 200")
+        with slow_client(server, "/heedless") as late:
+            late.send_text("100000 200")
+            while (got := late.read_frame())[0] != CLOSE:
+                pass
+            assert got == (CLOSE, close_payload(1008, "reads too slowly"))
+            late.send(frame(CLOSE, close_payload(1008)))
         await_ends(server, len(clients), "slow", 1006, "/heedless")
         with server.websocket("/heedless") as quick:
             assert quick.read_frame()[0] == PING

@@ -144,6 +144,8 @@ def test_nothing_is_lost_over_kills_and_restarts():
         server.await_gone([killed])
         server.await_new_children({killed})
         check(open=0, opened=4)  # of the dead nothing is open
+        died = {"codes": with_counts(codes, **{"1006": 4}), "causes": with_counts(causes, died=4)}
+        assert counted(server)["closed"] == died
 
         clients = talk()
         before = set(server.children())
@@ -154,7 +156,7 @@ def test_nothing_is_lost_over_kills_and_restarts():
         server.await_new_children(before)
         server.await_gone(before)
         check(open=0, opened=8)
-        assert counted(server)["closed"] == {"codes": with_counts(codes, **{"1001": 4}), "causes": with_counts(causes, drain=4)}
+        assert counted(server)["closed"] == {"codes": with_counts(codes, **{"1006": 4, "1001": 4}), "causes": with_counts(causes, died=4, drain=4)}
 
         clients = talk(3)
         before = set(server.children())
@@ -167,4 +169,4 @@ def test_nothing_is_lost_over_kills_and_restarts():
         clients = talk()
         check(open=4, opened=15)
         assert messages > 100_000
-        assert counted(server)["closed"]["causes"] == with_counts(causes, drain=4, stop=3)
+        assert counted(server)["closed"]["causes"] == with_counts(causes, died=4, drain=4, stop=3)

@@ -65,7 +65,7 @@ const causeNames = {
   client: "the client left", handler: "by the handler", protocol: "protocol violated", message_size: "message too long",
   fragments: "too many fragments", lost: "connection lost", drain: "graceful restart or stop", stop: "restart or stop",
   ping: "no pong in time", idle: "idle for too long", lifetime: "lifetime over", rate: "messages too fast",
-  control_rate: "control frames too fast", slow: "read too slowly", memory: "memory for buffers", admin: "closed by hand",
+  control_rate: "control frames too fast", slow: "read too slowly", memory: "memory for buffers", admin: "closed by hand", died: "process died",
 };
 const refusalNames = {
   request: "no correct handshake", origin: "origin not allowed", handler: "by the handler", connections: "too many connections",
