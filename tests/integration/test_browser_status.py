@@ -44,7 +44,7 @@ def urls(server):
 
 
 @pytest.mark.parametrize("script, words", [("status", ["status", "echo"]), ("status_pictures", ["status", "echo", "shots"]),
-                                           ("status_admin", ["admin", "shots"])])
+                                           ("status_admin", ["admin", "echo", "shots"])])
 def test_the_page_shows_what_clients_do(server, script, words):
     test = node(f"{script}.mjs", *[urls(server)[word] for word in words])
     test.communicate(timeout=LIMIT_S)
