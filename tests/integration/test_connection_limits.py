@@ -220,13 +220,14 @@ def test_slow_clients_are_closed_where_that_is_wanted(handlers):
         clients = [stack.enter_context(slow_client(server, "/heedless")) for _ in range(8)]
         for client in clients:
             client.send_text("100000 200")
+        await_ends(server, len(clients), "slow", 1006, "/heedless")
         with slow_client(server, "/heedless") as late:
             late.send_text("100000 200")
             while (got := late.read_frame())[0] != CLOSE:
                 pass
             assert got == (CLOSE, close_payload(1008, "reads too slowly"))
             late.send(frame(CLOSE, close_payload(1008)))
-        await_ends(server, len(clients), "slow", 1006, "/heedless")
+        eventually(lambda: counted(server, "/heedless")["closed"]["codes"]["1008"] == 1, "the end is not counted")
         with server.websocket("/heedless") as quick:
             assert quick.read_frame()[0] == PING
             quick.send_text("10 3")
