@@ -34,6 +34,7 @@ CONFIG = """
 @pytest.fixture
 def server():
     with Server(CONFIG, modules=["auth_basic", "authn_file", "authz_user"]) as server:
+        server.expect(r"WS704: user \"ada\" has closed")
         (server.folder / "users").write_text(password_file(**{"ada": "word", HOSTILE: "word"}))
         yield server
 

@@ -19,7 +19,7 @@ LOCATION_KEYS = {"open", "opened", "closed", "refused", "messages", "bytes", "pi
                  "slow_pauses", "rate_pauses", "buffered_bytes", "deflate", "round_trip_seconds", "handler_seconds"}
 CODES = ["1000", "1001", "1002", "1003", "1005", "1006", "1007", "1008", "1009", "1010", "1011", "1012", "1013", "1014", "3xxx", "4xxx", "other"]
 CAUSES = ["client", "handler", "protocol", "message_size", "fragments", "lost", "drain", "stop", "ping", "idle", "lifetime", "rate",
-          "control_rate", "slow", "memory", "admin"]
+          "control_rate", "slow", "memory", "admin", "died"]
 REFUSALS = ["request", "origin", "handler", "connections", "resident", "location", "address", "handshake_rate", "descriptors", "resources"]
 
 
