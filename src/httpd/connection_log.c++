@@ -112,6 +112,8 @@ int open_program(apr_pool_t* programs, const char* command) {
   // The program has the other end; this one is shared with the children alone.
   fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK);
   fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+  // Room for the lines of a drain that closes thousands at once; without it some more are lost.
+  fcntl(descriptor, F_SETPIPE_SZ, 1 << 20);
   return descriptor;
 }
 

@@ -65,16 +65,16 @@ struct Round {
   uint64_t total = 0;     // likewise
 };
 
-// The loops share one; with the last copy gone all have answered, or never will.
+// The loops share one; with the last copy gone all have answered, or never will. One that waits in
+// a loop that is held up keeps nothing of a round that is over.
 struct Ticket {
   explicit Ticket(const std::shared_ptr<Round>& of) : round(of) {}
   ~Ticket() {
-    uint64_t one = 1;
-    [[maybe_unused]] ssize_t size = write(round->done.number(), &one, sizeof one);
+    if (auto waiting = round.lock()) eventfd_write(waiting->done.number(), 1);
   }
   Ticket(const Ticket&) = delete;
   Ticket& operator=(const Ticket&) = delete;
-  const std::shared_ptr<Round> round;
+  const std::weak_ptr<Round> round;
 };
 using SharedTicket = std::shared_ptr<const Ticket>;
 
@@ -126,9 +126,9 @@ void answer_on(Loop& loop, const SharedTicket& ticket, const std::shared_ptr<Ids
 
 // Some at a time, so that others have their turn between them; `seen` are those of before. What is
 // closed may end others: they are all found first, and stay until the end of the turn.
-void close_some(Loop& loop, const SharedTicket& ticket, const std::shared_ptr<Ids>& seen) {
+void close_some(Loop& loop, Round& round, const SharedTicket& ticket,
+                const std::shared_ptr<Ids>& seen) {
   constexpr size_t kAtOnce = 500;
-  Round& round = *ticket->round;
   std::vector<Connection*> batch;
   loop.each_connection([&](Connection& each) {
     if (batch.size() < kAtOnce && round.means(each) && !seen->contains(each.id()))
@@ -145,13 +145,14 @@ void close_some(Loop& loop, const SharedTicket& ticket, const std::shared_ptr<Id
 }
 
 void answer_on(Loop& loop, const SharedTicket& ticket, const std::shared_ptr<Ids>& seen) {
-  Round& round = *ticket->round;
+  auto round = ticket->round.lock();
+  if (!round || round->over) return;
   try {
-    if (round.over) return;
-    if (round.order.closes) close_some(loop, ticket, seen ? seen : std::make_shared<Ids>());
-    else list(loop, round);
+    if (round->order.closes)
+      close_some(loop, *round, ticket, seen ? seen : std::make_shared<Ids>());
+    else list(loop, *round);
   } catch (const std::bad_alloc&) {
-    round.failed = true;
+    round->failed = true;
   }
 }
 
@@ -235,10 +236,16 @@ void ControlThread::serve() {
   }
 }
 
+// Who asks waits for no longer than it says; what it asked for must not be done after that.
+bool has_given_up(int socket) {
+  pollfd asker = {socket, 0, 0};
+  return poll(&asker, 1, 0) > 0;
+}
+
 void ControlThread::answer(int socket) {
   auto question =
       receive_all(socket, kMaxQuestion, {monotonic_ms() + kAskingTimeout_ms, end_.number()});
-  if (!question) return;
+  if (!question || has_given_up(socket)) return;
   auto round = std::make_shared<Round>(order_of(Json::parse(*question)));
   auto ticket = std::make_shared<const Ticket>(round);
   any_thread_post_to_loops([ticket](Loop& loop) { answer_on(loop, ticket, nullptr); });

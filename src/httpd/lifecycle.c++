@@ -308,10 +308,15 @@ bool run_resident(Loop& loop) {
     if (child->stopping) loop.any_thread_stop(kCloseGoingAway, kStopGrace_ms);
     else if (child->draining) loop.any_thread_drain(child->config.drain_code, 0);
   }
+  struct Listed {
+    ~Listed() {
+      std::lock_guard lock(child->lock);
+      std::erase(child->resident, &loop);
+    }
+    Loop& loop;
+  } listed{loop};
   if (child->threaded) loop.run_while_connected();
   else run_resident_on_prefork(loop);
-  std::lock_guard lock(child->lock);
-  std::erase(child->resident, &loop);
   return loop.stopping();
 }
 

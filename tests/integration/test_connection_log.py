@@ -385,12 +385,12 @@ def test_a_program_that_does_not_read_costs_lines_and_nothing_else(mooring):
     with Server('WebSocketLog "|/bin/sleep 1000"\n' + WITH_STATUS, mooring=mooring) as server:
         server.expect(r'websocket:warn.*WS711: a line of WebSocketLog "\|/bin/sleep 1000" is lost: it is not read fast enough')
         with server.websocket() as bystander:
-            for _ in range(40):
+            for _ in range(300):
                 with server.websocket("/echo/" + "x" * 3500) as client:
                     client.echo()
                     client.close()
                 bystander.echo()
-            assert 15 < eventually(lambda: lost(server), "none is lost") < 40
+            assert 15 < eventually(lambda: lost(server), "none is lost") < 300
             assert server.error_log().count("WS711") >= 1
             bystander.close()
 
