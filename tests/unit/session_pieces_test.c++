@@ -54,10 +54,10 @@ TEST(SessionPieces, MayComeInAnyNumberOfFrames) {
   Streaming all;
   std::string frame = continuation("x", more);
   all.read(binary("x", more));
-  for (uint32_t i = 0; i < Session::kMaxFragments; i++) all.read(frame);
+  for (uint32_t i = 0; i < kMaxFragments; i++) all.read(frame);
   all.read(continuation("x"));
   EXPECT_FALSE(all.session.ended());
-  EXPECT_EQ(all.pieces.size(), Session::kMaxFragments + 2u);
+  EXPECT_EQ(all.pieces.size(), kMaxFragments + 2u);
   EXPECT_EQ(all.pieces.back(), "last x");
 }
 
