@@ -66,17 +66,21 @@ class Blocks {
     }
     return nullptr;
   }
-  // By its owner.
+  // By its owner. Killed at any point of it, it still is the owner.
   void give_back(T& block) {
     size_t i = size_t(reinterpret_cast<Block*>(&block) - blocks_);
-    give_back(i, places_[i]);
+    free(i, places_[i]);
   }
   // That process has no blocks any more.
   void leave(pid_t owner) {
     for (size_t i = 0; i < count_; i++) {
       uint64_t is = places_[i];
       if (!is) return;
-      if (pid_t(is) == owner) give_back(i, is);
+      if (pid_t(is) != owner) continue;
+      // Several may see that it has ended: one of them frees the block, before the next takes it.
+      if (!places_[i].compare_exchange_strong(is, place(number_of(is), kNobody))) continue;
+      end_of(blocks_[i].of);
+      free(i, is);
     }
   }
   // each(number, owner, block) for those that have ever been in use; owner 0: none.
@@ -86,13 +90,13 @@ class Blocks {
       uint64_t is = places_[i];
       if (!is) return;
       pid_t owner = pid_t(is) == kNobody ? 0 : pid_t(is);
-      each(uint32_t(is >> 32) - 1, owner, blocks_[i].of);
+      each(number_of(is), owner, blocks_[i].of);
     }
   }
 
  private:
   static constexpr size_t kAlign = 64;
-  static constexpr pid_t kNobody = -1;  // while a block is given back
+  static constexpr pid_t kNobody = -1;  // while somebody frees a block of one that has ended
   using Place = std::atomic<uint64_t>;  // number + 1 << 32 | owner; 0: never used
   struct alignas(kAlign) Block {
     T of;
@@ -101,14 +105,10 @@ class Blocks {
   static uint64_t place(uint32_t number, pid_t owner) {
     return uint64_t(number + 1) << 32 | uint32_t(owner);
   }
-  // Several may see that an owner has ended: one of them gives the block back, before the next
-  // takes it.
-  void give_back(size_t i, uint64_t is) {
-    uint32_t number = uint32_t(is >> 32) - 1;
-    if (!places_[i].compare_exchange_strong(is, place(number, kNobody))) return;
-    end_of(blocks_[i].of);
+  static uint32_t number_of(uint64_t place) { return uint32_t(place >> 32) - 1; }
+  void free(size_t i, uint64_t was) {
     for (Counter& gauge : gauges_of(blocks_[i].of)) gauge.reset();
-    places_[i] = place(number, 0);
+    places_[i] = place(number_of(was), 0);
   }
 
   Place* places_;
