@@ -7,7 +7,10 @@
 #pragma once
 #include <sys/types.h>
 
+#include <unistd.h>
 #include <atomic>
+
+#include <algorithm>
 #include <cstddef>
 #include <span>
 
@@ -76,9 +79,9 @@ class Blocks {
     for (size_t i = 0; i < count_; i++) {
       uint64_t is = places_[i];
       if (!is) return;
-      if (pid_t(is) != owner) continue;
+      if (pid_t(is) != owner && pid_t(is) != -owner) continue;
       // Several may see that it has ended: one of them frees the block, before the next takes it.
-      if (!places_[i].compare_exchange_strong(is, place(number_of(is), kNobody))) continue;
+      if (!places_[i].compare_exchange_strong(is, place(number_of(is), -getpid()))) continue;
       end_of(blocks_[i].of);
       free(i, is);
     }
@@ -89,15 +92,14 @@ class Blocks {
     for (size_t i = 0; i < count_; i++) {
       uint64_t is = places_[i];
       if (!is) return;
-      pid_t owner = pid_t(is) == kNobody ? 0 : pid_t(is);
-      each(number_of(is), owner, blocks_[i].of);
+      each(number_of(is), std::max(pid_t(is), 0), blocks_[i].of);
     }
   }
 
  private:
   static constexpr size_t kAlign = 64;
-  static constexpr pid_t kNobody = -1;  // while somebody frees a block of one that has ended
-  using Place = std::atomic<uint64_t>;  // number + 1 << 32 | owner; 0: never used
+  using Place =
+      std::atomic<uint64_t>;  // number + 1 << 32 | owner, negative: who frees it; 0: never used
   struct alignas(kAlign) Block {
     T of;
   };
