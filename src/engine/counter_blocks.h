@@ -6,11 +6,10 @@
 // learns of its end calls leave. Any thread.
 #pragma once
 #include <sys/types.h>
-
 #include <unistd.h>
-#include <atomic>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <span>
 
