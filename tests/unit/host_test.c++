@@ -41,6 +41,10 @@ struct Case {
     request.headers = {{"Cookie", "a=b"}, {"X-Empty", ""}, {"X-Not-Kept", "secret"}};
     request.subprotocols = {"one", "two"};
   }
+  ~Case() {  // else tests after it would be in that callback still
+    current_call = {};
+    current_request = nullptr;
+  }
 
   // Calls inside of open, then lets the client close.
   Events inside(std::function<void(ws_connection*)> call) {
