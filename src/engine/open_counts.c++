@@ -5,6 +5,7 @@
 #include <csignal>
 #include <random>
 
+#include "src/engine/process.h"
 #include "src/engine/shared_lock.h"
 
 namespace mws {
@@ -57,8 +58,6 @@ template <class T>
 T* at(void* memory, size_t offset) {
   return reinterpret_cast<T*>(static_cast<uint8_t*>(memory) + offset);
 }
-
-bool has_ended(pid_t process) { return kill(process, 0) && errno == ESRCH; }
 
 }  // namespace
 

@@ -12,7 +12,7 @@
 
 #include "src/httpd/config.h"
 #include "src/httpd/control.h"
-#include "src/httpd/opening_request.h"
+#include "src/httpd/upgrade.h"
 
 namespace mws {
 
@@ -37,17 +37,8 @@ std::string token_of(const char* user, int64_t slot) {
   return text;
 }
 
-bool is_from_here(request_rec* r) {
-  static const OriginPolicy same = [] {
-    OriginPolicy policy;
-    policy.allow("same");
-    return policy;
-  }();
-  OptionalText host = header(r, "Host");
-  std::optional<Origin> own;
-  if (host) own = origin_of_host(ap_http_scheme(r), *host);
-  return same.allows(header(r, "Origin"), own);
-}
+// Whatever WebSocketOrigin says there.
+bool is_from_here(request_rec* r) { return origin_may_connect(r, LocationConfig()); }
 
 }  // namespace
 

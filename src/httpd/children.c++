@@ -7,8 +7,8 @@
 #include <atomic>
 #include <cerrno>
 #include <climits>
-#include <csignal>
 
+#include "src/engine/process.h"
 #include "src/httpd/capacity.h"
 
 namespace mws {
@@ -42,8 +42,6 @@ int sum(std::atomic<int> Row::*count) {
     if (table->rows[i].child) all += table->rows[i].*count;
   return all;
 }
-
-bool has_ended(pid_t child) { return kill(child, 0) && errno == ESRCH; }
 
 }  // namespace
 

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "src/engine/counter_blocks.h"
+#include "src/engine/process.h"
 
 namespace mws {
 
@@ -101,8 +102,6 @@ class LoopMeters final : public Meters {
   LoopCounters *loop_ = nullptr, *own_loop_ = nullptr;
   Counters uncounted_;
 };
-
-bool has_ended(pid_t child) { return kill(child, 0) && errno == ESRCH; }
 
 // The owners, those of which it is true.
 template <class Is>
