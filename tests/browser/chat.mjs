@@ -1,7 +1,7 @@
 // The chat page: two people, a late comer, and a publisher who has read no manual.
 
 import { check, launch, readArguments, run, same, say } from "./lib.mjs";
-import { logOf, person, publishes, reads, rename, textsOf, write } from "./people.mjs";
+import { drawn, logOf, person, publishes, reads, rename, shows, textsOf, write } from "./people.mjs";
 
 const { words: [baseUrl] } = readArguments("chat.mjs BASE_URL", 1);
 const base = new URL(baseUrl);
@@ -25,7 +25,7 @@ async function talk(ada, bob) {
   await bob.locator("#text").pressSequentially("lines");
   await bob.press("#text", "Enter");
   await reads(ada, "Two\nlines");
-  check(!await ada.locator("#empty").isVisible(), "the room still looks empty");
+  await ada.locator("#empty").waitFor({ state: "hidden" }).catch(() => { throw new Error("the room still looks empty"); });
   await rename(bob, "Robert");
   await write(bob, "I go by my whole name now.");
   await reads(ada, "I go by my whole name now.", { author: "Robert" });
@@ -81,7 +81,7 @@ async function rooms(ada, bob) {
   await bob.fill("#room", " #Gardening Club ");
   await bob.press("#room", "Enter");
   await bob.waitForURL(/#gardening-club$/);
-  same(await bob.locator("#room-title").textContent(), "#gardening-club", "the room's title");
+  await shows(bob, "#room-title", "#gardening-club", "the room's title");
   await bob.locator("#empty").waitFor();
   await write(bob, "Anybody for tomatoes?");
   await reads(bob, "Anybody for tomatoes?", { state: "sent" });
@@ -96,6 +96,8 @@ async function rooms(ada, bob) {
   await reads(bob, "Where is he?");
   await ada.click("#leave");
   await ada.waitForURL(/#lobby$/);
+  await shows(ada, "#room-title", "#lobby", "the room's title after leaving the other");
+  await drawn(ada);
   same(await ada.locator("#rooms a").count(), 1, "rooms after leaving one");
 }
 
@@ -122,6 +124,7 @@ async function lateComer(browser, defer) {
   defer(() => cy.close());
   await reads(cy, "line 59");
   same((await textsOf(cy)).join(), Array.from({ length: 50 }, (_, i) => `line ${i + 10}`).join(), "the history, on entering");
+  await drawn(cy);
   same(await cy.title(), "#history – Chat", "the title: history is not unread");
   await cy.close();
 }

@@ -176,6 +176,8 @@ async function backpressure(page) {
     `bufferedAmount never rose above 0 (seen ${seen.join(" ")}, peak ${peak})`);
   same(seen.at(-1), 0, "bufferedAmount at last");
   say(`bufferedAmount: peak ${peak}, seen ${seen.length} values`);
+  const large = `#log [data-kind="message"][data-bytes="${size}"]`;
+  await due(page.locator(large).nth(count - 1).waitFor({ state: "attached" }), `${count} rows of large echoes`);
   const echoes = (await rowsOf(page)).filter((row) => row.kind === "message" && row.bytes === String(size));
   same(echoes.length, count, "rows of the large echoes");
   check(echoes.every((row) => row.roundTripMs !== undefined), "a large echo differs from what was sent");
@@ -249,6 +251,9 @@ async function fails(page, url, connection) {
   await rowOf(page, "connect", connection);
   await rowOf(page, "error", connection);
   await stateIs(page, "CLOSED");
+  const end = page.locator("#connect-error", { hasText: "Content-Security-Policy" })
+    .or(page.locator(`#log .entry[data-kind="close"][data-connection="${connection}"]`));
+  await due(end.first().waitFor({ state: "attached" }), `the end of the failed ${url}`);
   if (/Content-Security-Policy/.test(await textOf(page, "connect-error"))) {
     say(`the page's policy forbids ${url}`);
     check(new URL(url).host !== base.host, "the page's policy forbids its own host");

@@ -25,8 +25,17 @@ export async function rename(page, name) {
   await page.click("#user");
   await page.fill("#name", name);
   await page.press("#name", "Enter");
-  same(await page.locator("#user-name").textContent(), name, "the name shown");
+  await shows(page, "#user-name", name, "the name shown");
 }
+
+// Waits until the element's text is that: an event later, or a frame, the page does what it was told.
+export async function shows(page, selector, text, what) {
+  await page.waitForFunction(([where, wanted]) => document.querySelector(where)?.textContent === wanted, [selector, text]).catch(() => {});
+  same(await page.locator(selector).textContent(), text, what);
+}
+
+// Waits until all that has reached the page is drawn.
+export const drawn = (page) => page.evaluate(() => new Promise((done) => { requestAnimationFrame(() => requestAnimationFrame(done)); }));
 
 export const logOf = (page) => page.locator(".log:not([hidden])");
 export const stateIs = (page, state) => page.locator(`#state[data-state="${state}"]`).waitFor().catch(() => {

@@ -2,7 +2,7 @@
 
 import WebSocket from "ws";
 import { check, launch, readArguments, run, same, say } from "./lib.mjs";
-import { bar, cell, chatter, client, clients, pointsOf, reads, stateIs, untilPoints, watch } from "./watching.mjs";
+import { bar, cell, chatter, client, clients, due, pointsOf, reads, stateIs, untilPoints, watch } from "./watching.mjs";
 
 const { words: [statusUrl, echoUrl] } = readArguments("status.mjs STATUS_URL ECHO_URL", 2);
 const url = new URL(statusUrl);
@@ -31,7 +31,8 @@ async function shows(page, defer) {
 // The pointer tells of the past, in every chart.
 async function pointer(page) {
   await page.hover("#open .plot");
-  same(await page.locator(".cursor line").count(), await page.locator(".chart svg").count(), "charts with a cursor");
+  await due(page.waitForFunction(() => document.querySelectorAll(".cursor line").length === document.querySelectorAll(".chart svg").length),
+    "a cursor in every chart");
   await page.mouse.move(0, 0);
   await page.locator(".cursor line").first().waitFor({ state: "detached" });
 }
