@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -33,7 +34,8 @@ struct FreeSsl {
 struct Client {
   bool open = false;
   size_t in_frame = 0;  // bytes of an incomplete frame
-  std::string unsent;   // as it goes to the socket
+  size_t owed = 0;      // bytes of plain echoes that the socket did not take
+  std::string unsent;   // and of anything else, as it goes there
   std::unique_ptr<SSL, FreeSsl> tls;
 };
 
@@ -106,7 +108,32 @@ ssize_t receive_bytes(int descriptor, Client& client, char* buffer, size_t size)
 
 // --- The echo ---
 
+// Sends what is owed from where the replies lie. False when the socket takes no more.
+bool pay(int descriptor, Client& client) {
+  while (client.owed) {
+    size_t into = (reply_bytes - client.owed % reply_bytes) % reply_bytes;
+    size_t size = std::min(client.owed, replies.size() - into);
+    ssize_t sent = send(descriptor, replies.data() + into, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent > 0) client.owed -= size_t(sent);
+    if (sent != ssize_t(size)) return false;
+  }
+  return true;
+}
+
+void owe(int descriptor, Client& client, size_t size) {
+  bool waiting = client.owed > 0;
+  client.owed += size;
+  if (!waiting && !pay(descriptor, client)) watch(descriptor, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
+}
+
+// The socket has room.
+void resume(int descriptor, Client& client) {
+  if (!client.owed) return send_unsent(descriptor, client);
+  if (pay(descriptor, client)) watch(descriptor, EPOLLIN, EPOLL_CTL_MOD);
+}
+
 void answer(int descriptor, Client& client, size_t count) {
+  if (!client.tls) return owe(descriptor, client, count * reply_bytes);
   while (count) {
     size_t now = std::min(count, replies_held);
     count -= now;
@@ -219,7 +246,7 @@ int main(int argc, char** argv) {
         continue;
       }
       Client& client = clients[descriptor];
-      if (events[i].events & EPOLLOUT) send_unsent(descriptor, client);
+      if (events[i].events & EPOLLOUT) resume(descriptor, client);
       if ((events[i].events & ~uint32_t(EPOLLOUT)) && !receive(descriptor, client)) {
         clients.erase(descriptor);
         close(descriptor);

@@ -1,25 +1,34 @@
 // A load generator: one thread, loopback only, ends by itself.
 //
-//   load [--tls] echo  PORT PATH CONNECTIONS BYTES DEPTH SECONDS PID
+//   load [--tls] [--spread] MODE PORT PATH WORDS
+//
+// With --spread many connections are opened at a time, so that all children of a server get some.
+// The modes, and their words:
+//
+//   echo CONNECTIONS BYTES DEPTH SECONDS PID
 //       DEPTH binary messages in flight on each WebSocket
-//   load [--tls] deflate PORT PATH CONNECTIONS SECONDS PID
+//   paced CONNECTIONS BYTES RATE SECONDS PID
+//       RATE binary messages a second, spread over the WebSockets, whether answered or not
+//   deflate CONNECTIONS SECONDS PID
 //       a JSON text of 1 KB, another on each WebSocket, compressed, in flight; reply_bytes is what
 //       an answer takes, compressed
-//   load [--tls] idle  PORT PATH CONNECTIONS PID
+//   idle CONNECTIONS PID
 //       memory of CONNECTIONS WebSockets that do nothing
-//   load [--tls] pings PORT PATH CONNECTIONS SECONDS PID
+//   pings CONNECTIONS SECONDS PID
 //       CONNECTIONS WebSockets that answer the server's pings and do nothing else; share is what
 //       the server needs of a processor
-//   load [--tls] churn PORT PATH CLIENTS SECONDS PID
+//   churn CLIENTS SECONDS PID
 //       connect, upgrade, echo, reset, over and over
-//   load [--tls] hold  PORT PATH CONNECTIONS
+//   get CLIENTS SECONDS PID
+//       connect, GET an empty file, reset, over and over
+//   hold CONNECTIONS
 //       opens CONNECTIONS WebSockets, says so, and holds them until its standard input ends
-//   load [--tls] http  PORT PATH CONNECTIONS SECONDS PID
+//   http CONNECTIONS SECONDS PID
 //       one GET in flight on each connection; the server must keep them alive for any number
-//   load fanout  PORT PATH SUBSCRIBERS BYTES SECONDS PID
+//   fanout SUBSCRIBERS BYTES SECONDS PID
 //       WebSockets to a topic, and a binary message published through one of them, again whenever
 //       all have got it; once for each line of standard input, each of which it answers with one
-//   load fanout-deflate PORT PATH SUBSCRIBERS SECONDS PID
+//   fanout-deflate SUBSCRIBERS SECONDS PID
 //       the same with a JSON text of 1 KB, compressed; reply_bytes as above
 //
 // Prints one line of key=value. cpu_us is the time that the process PID and its descendants spent,
@@ -29,197 +38,59 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <chrono>
-#include <deque>
+#include <cstring>
 #include <memory>
+#include <string_view>
 #include <vector>
 
+#include "bench/closed_loop.h"
 #include "bench/fanout.h"
-#include "bench/link.h"
 #include "bench/messages.h"
+#include "bench/paced_loop.h"
 #include "bench/processes.h"
+#include "bench/target.h"
 
 namespace {
 
 using namespace bench;
 
-double now_s() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
+constexpr size_t kSpread = 64;  // connections at a time: more than one child has threads for
+constexpr char kCompression[] = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+
+// How the connections are spread over the processes that serve them, of which each has a 25th of
+// them at least.
+void print_spread(const Processes& server, size_t connections) {
+  auto sockets = server.sockets(std::max<size_t>(2, connections / 25));
+  printf("processes=%zu fewest=%zu\n", sockets.size(),
+         sockets.empty() ? 0 : *std::min_element(sockets.begin(), sockets.end()));
 }
-
-struct Target {
-  int port;
-  const char* path;
-  SSL_CTX* tls;  // null for plain TCP
-
-  Link connect(size_t number) const { return Link(port, number, tls); }
-
-  void open(Link& link, const char* headers = "") const {
-    ask(link, headers);
-    await_open(link, headers);
-  }
-
-  void ask(Link& link, const char* headers) const {
-    link.send_all(std::string("GET ") + path +
-                  " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-                  "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
-                  headers + "\r\n");
-  }
-
-  void await_open(Link& link, const char* headers) const {
-    std::string answer;
-    for (char byte; !answer.ends_with("\r\n\r\n"); answer += byte) link.receive_all(&byte, 1);
-    if (!answer.starts_with("HTTP/1.1 101 ")) fail("refused: %.60s", answer.c_str());
-    if (*headers && answer.find("permessage-deflate") == answer.npos) fail("no compression");
-  }
-
-  Link open_websocket(size_t number) const {
-    Link link = connect(number);
-    open(link);
-    return link;
-  }
-};
-
-// Certificates are not verified.
-SSL_CTX* make_tls_context() {
-  SSL_CTX* context = SSL_CTX_new(TLS_client_method());
-  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
-  SSL_CTX_set_read_ahead(context, 1);
-  return context;
-}
-
-// --- The closed loop: each connection keeps its number of requests in flight ---
-
-// A run of equal requests, so that many go in one write.
-struct Requests {
-  explicit Requests(const std::string& one, size_t depth) : size(one.size()) {
-    while (run.size() < std::max<size_t>(depth * size, depth > 1 ? 65536 : 1)) run += one;
-  }
-  size_t size;  // of one
-  std::string run;
-};
-
-template <class Counter>
-class ClosedLoop {
- public:
-  explicit ClosedLoop(size_t depth) : depth_(depth) { latency_s_.reserve(1 << 22); }
-
-  void add(Link link, Counter counter, std::shared_ptr<const Requests> requests) {
-    peers_.push_back({std::move(link), std::move(counter), std::move(requests), 0, false, {}});
-    watch(peers_.size() - 1, EPOLLIN, EPOLL_CTL_ADD);
-  }
-
-  // The number of replies.
-  size_t run(double seconds, const Processes& server) {
-    double from_s = now_s(), cpu_from_s = server.cpu_s();
-    for (size_t i = 0; i < peers_.size(); i++) ask(i, depth_, from_s);
-    progress_s_ = from_s;
-    for (double at_s = from_s; at_s - from_s < seconds; at_s = now_s()) {
-      epoll_event events[512];
-      int count = epoll_wait(epoll_, events, 512, 1000);
-      if (now_s() - progress_s_ > 5) fail("stalled after %zu replies", latency_s_.size());
-      for (int e = 0; e < count; e++) look_at(events[e].data.u64, events[e].events);
-    }
-    double took_s = now_s() - from_s, cpu_s = server.cpu_s() - cpu_from_s;
-    std::sort(latency_s_.begin(), latency_s_.end());
-    printf("cpu_us=%.4f replies_s=%.0f p50_us=%.0f p99_us=%.0f cipher=%s\n",
-           1e6 * cpu_s / double(latency_s_.size()), double(latency_s_.size()) / took_s,
-           percentile_us(.5), percentile_us(.99), peers_[0].link.cipher().c_str());
-    return latency_s_.size();
-  }
-
- private:
-  struct Peer {
-    Link link;
-    Counter replies;
-    std::shared_ptr<const Requests> requests;
-    size_t unsent;  // bytes of requests
-    bool watched_for_room;
-    std::deque<double> sent_s;
-  };
-
-  void watch(size_t i, uint32_t events, int operation) {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = i;
-    epoll_ctl(epoll_, operation, peers_[i].link.descriptor(), &event);
-  }
-
-  void ask(size_t i, size_t count, double at_s) {
-    peers_[i].unsent += count * peers_[i].requests->size;
-    peers_[i].sent_s.insert(peers_[i].sent_s.end(), count, at_s);
-    send_some(i);
-  }
-
-  void send_some(size_t i) {
-    Peer& peer = peers_[i];
-    const auto& [one, run] = *peer.requests;
-    while (peer.unsent && !peer.link.full()) {
-      size_t into = (one - peer.unsent % one) % one;  // where in the run the rest begins
-      size_t size = std::min(peer.unsent, run.size() - into);
-      peer.unsent -= peer.link.send(run.data() + into, size);
-    }
-    if (peer.link.full() == peer.watched_for_room) return;
-    peer.watched_for_room = peer.link.full();
-    watch(i, peer.watched_for_room ? EPOLLIN | EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
-  }
-
-  void look_at(size_t i, uint32_t events) {
-    Peer& peer = peers_[i];
-    if (events & EPOLLOUT) {
-      peer.link.flush();
-      send_some(i);
-    }
-    if (!(events & ~uint32_t(EPOLLOUT))) return;
-    static char buffer[1 << 20];
-    ssize_t size = peer.link.receive(buffer, sizeof buffer);
-    if (size < 0) return;
-    if (size == 0) fail("connection lost");
-    size_t count = peer.replies.take(buffer, size_t(size));
-    if (!count) return;
-    double then_s = progress_s_ = now_s();
-    for (size_t k = 0; k < count; k++) {
-      latency_s_.push_back(then_s - peer.sent_s.front());
-      peer.sent_s.pop_front();
-    }
-    ask(i, count, then_s);
-  }
-
-  double percentile_us(double part) const {
-    if (latency_s_.empty()) return 0;
-    return 1e6 * latency_s_[size_t(part * double(latency_s_.size() - 1))];
-  }
-
-  size_t depth_;
-  int epoll_ = epoll_create1(0);
-  std::vector<Peer> peers_;
-  std::vector<double> latency_s_;  // sorted when all is over
-  double progress_s_ = 0;
-};
-
-// --- Modes ---
 
 int echo(const Target& target, size_t connections, size_t bytes, size_t depth, double seconds,
          const Processes& server) {
   ClosedLoop<ReplyCounter> loop(depth);
   auto requests = std::make_shared<Requests>(client_frame(bytes), depth);
-  for (size_t i = 0; i < connections; i++)
-    loop.add(target.open_websocket(i), ReplyCounter(bytes), requests);
+  for (Link& link : target.open_many(connections))
+    loop.add(std::move(link), ReplyCounter(bytes), requests);
   loop.run(seconds, server);
+  print_spread(server, connections);
+  return 0;
+}
+
+int paced(const Target& target, size_t connections, size_t bytes, double rate, double seconds,
+          const Processes& server) {
+  PacedLoop<ReplyCounter> loop(client_frame(bytes));
+  for (Link& link : target.open_many(connections)) loop.add(std::move(link), ReplyCounter(bytes));
+  loop.run(rate, seconds, server);
   return 0;
 }
 
 int deflate(const Target& target, size_t connections, double seconds, const Processes& server) {
   ClosedLoop<DeflatedCounter> loop(1);
   uint64_t bytes = 0;
-  for (size_t i = 0; i < connections; i++) {
-    Link link = target.connect(i);
-    target.open(link, "Sec-WebSocket-Extensions: permessage-deflate\r\n");
+  size_t number = 0;
+  for (Link& link : target.open_many(connections, kCompression))
     loop.add(std::move(link), DeflatedCounter(bytes),
-             std::make_shared<Requests>(deflated_json_frame(i), 1));
-  }
+             std::make_shared<Requests>(deflated_json_frame(number++), 1));
   size_t replies = loop.run(seconds, server);
   printf("reply_bytes=%.1f\n", double(bytes) / double(replies));
   return 0;
@@ -227,24 +98,16 @@ int deflate(const Target& target, size_t connections, double seconds, const Proc
 
 int http(const Target& target, size_t connections, double seconds, const Processes& server) {
   ClosedLoop<ResponseCounter> loop(1);
-  auto requests = std::make_shared<Requests>(
-      std::string("GET ") + target.path + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 1);
+  auto requests = std::make_shared<Requests>(target.request(), 1);
   for (size_t i = 0; i < connections; i++) loop.add(target.connect(i), ResponseCounter(), requests);
   loop.run(seconds, server);
   return 0;
 }
 
-std::vector<Link> open_many(const Target& target, size_t connections) {
-  std::vector<Link> open;
-  open.reserve(connections);
-  for (size_t i = 0; i < connections; i++) open.push_back(target.open_websocket(i));
-  return open;
-}
-
 int idle(const Target& target, size_t connections, const Processes& server) {
   Link first = target.open_websocket(0);  // so that what one connection starts is there before
   double before_kb = server.memory_kb(), from_s = now_s();
-  std::vector<Link> open = open_many(target, connections);
+  std::vector<Link> open = target.open_many(connections);
   double took_s = now_s() - from_s, after_kb = server.memory_kb();
   std::string frame = client_frame(16);
   for (size_t i = 0; i < connections; i += 97) {  // they live
@@ -259,7 +122,7 @@ int idle(const Target& target, size_t connections, const Processes& server) {
 
 // As the server frames them here: one at a time, with four bytes.
 int pings(const Target& target, size_t connections, double seconds, const Processes& server) {
-  std::vector<Link> open = open_many(target, connections);
+  std::vector<Link> open = target.open_many(connections);
   int epoll = epoll_create1(EPOLL_CLOEXEC);
   for (size_t i = 0; i < connections; i++) {
     epoll_event event{};
@@ -290,21 +153,19 @@ int pings(const Target& target, size_t connections, double seconds, const Proces
   return 0;
 }
 
-int churn(const Target& target, size_t clients, double seconds, const Processes& server) {
-  std::string frame = client_frame(64);
+// Clients that come and vanish over and over; what each does is given for all that are there at a
+// time.
+template <class Visit>
+int come_and_go(const Target& target, size_t clients, double seconds, const Processes& server,
+                Visit visit) {
   size_t done = 0;
   double from_s = now_s(), cpu_from_s = server.cpu_s();
   while (now_s() - from_s < seconds) {
     std::vector<Link> open;
     for (size_t i = 0; i < clients; i++) open.push_back(target.connect(i));
-    for (Link& link : open) target.open(link);
-    for (Link& link : open) link.send_all(frame);
-    for (Link& link : open) {
-      char reply[66];
-      link.receive_all(reply, sizeof reply);
-      link.reset();
-      done++;
-    }
+    visit(open);
+    for (Link& link : open) link.reset();
+    done += clients;
   }
   double took_s = now_s() - from_s;
   printf("cpu_us=%.1f connections=%zu connections_s=%.0f\n",
@@ -312,8 +173,24 @@ int churn(const Target& target, size_t clients, double seconds, const Processes&
   return 0;
 }
 
+int churn(const Target& target, size_t clients, double seconds, const Processes& server) {
+  return come_and_go(target, clients, seconds, server,
+                     [&, frame = client_frame(64)](std::vector<Link>& open) {
+                       for (Link& link : open) target.open(link);
+                       for (Link& link : open) link.send_all(frame);
+                       char reply[66];
+                       for (Link& link : open) link.receive_all(reply, sizeof reply);
+                     });
+}
+
+int get(const Target& target, size_t clients, double seconds, const Processes& server) {
+  return come_and_go(target, clients, seconds, server, [&](std::vector<Link>& open) {
+    for (Link& link : open) target.get_empty(link);
+  });
+}
+
 int hold(const Target& target, size_t connections) {
-  std::vector<Link> open = open_many(target, connections);
+  std::vector<Link> open = target.open_many(connections);
   printf("connections=%zu\n", connections);
   fflush(stdout);
   while (getchar() != EOF) {
@@ -337,17 +214,10 @@ void ping(Link& link) {
 template <class Counter>
 FanOut<Counter> subscribe(const Target& target, size_t subscribers, const Counter& counter,
                           const char* headers) {
-  constexpr size_t kAtOnce = 64;  // more than one child has threads for, so that all get some
   FanOut<Counter> all;
-  for (size_t i = 0; i < subscribers;) {
-    std::vector<Link> open;
-    for (; open.size() < kAtOnce && i < subscribers; i++) open.push_back(target.connect(i));
-    for (Link& link : open) target.ask(link, headers);
-    for (Link& link : open) {
-      target.await_open(link, headers);
-      ping(link);
-      all.add(std::move(link), counter);
-    }
+  for (Link& link : target.open_many(subscribers, headers)) {
+    ping(link);
+    all.add(std::move(link), counter);
   }
   return all;
 }
@@ -357,10 +227,7 @@ int fanout(const Target& target, size_t subscribers, size_t bytes, double second
   auto all = subscribe(target, subscribers, ReplyCounter(bytes), "");
   for (char line[2]; fgets(line, sizeof line, stdin);) {
     all.run(client_frame(bytes), seconds, server);
-    // Of those that serve the connections.
-    auto sockets = server.sockets(subscribers / 100);
-    printf("processes=%zu fewest=%zu\n", sockets.size(),
-           sockets.empty() ? 0 : *std::min_element(sockets.begin(), sockets.end()));
+    print_spread(server, subscribers);
     fflush(stdout);
   }
   all.reset();
@@ -370,8 +237,7 @@ int fanout(const Target& target, size_t subscribers, size_t bytes, double second
 int fanout_deflate(const Target& target, size_t subscribers, double seconds,
                    const Processes& server) {
   uint64_t bytes = 0, before = 0;
-  auto all = subscribe(target, subscribers, DeflatedCounter(bytes),
-                       "Sec-WebSocket-Extensions: permessage-deflate\r\n");
+  auto all = subscribe(target, subscribers, DeflatedCounter(bytes), kCompression);
   for (char line[2]; fgets(line, sizeof line, stdin); before = bytes) {
     size_t deliveries = all.run(deflated_json_frame(0), seconds, server);
     printf("reply_bytes=%.1f\n", double(bytes - before) / double(deliveries));
@@ -379,6 +245,60 @@ int fanout_deflate(const Target& target, size_t subscribers, double seconds,
   }
   all.reset();
   return 0;
+}
+
+// --- The command line ---
+
+struct Arguments {
+  const Target& target;
+  const std::vector<const char*>& words;  // those of the mode
+  const Processes& server;
+
+  size_t number(size_t i) const { return strtoul(words[i], nullptr, 10); }
+  double real(size_t i) const { return atof(words[i]); }
+};
+
+using A = Arguments;
+
+struct Mode {
+  const char *name, *words;  // the latter parted by single spaces
+  int (*run)(const A&);
+
+  size_t count() const { return 1 + size_t(std::count(words, words + strlen(words), ' ')); }
+};
+
+const Mode kModes[] = {
+    {"echo", "CONNECTIONS BYTES DEPTH SECONDS PID",
+     [](const A& a) {
+       return echo(a.target, a.number(0), a.number(1), a.number(2), a.real(3), a.server);
+     }},
+    {"paced", "CONNECTIONS BYTES RATE SECONDS PID",
+     [](const A& a) {
+       return paced(a.target, a.number(0), a.number(1), a.real(2), a.real(3), a.server);
+     }},
+    {"deflate", "CONNECTIONS SECONDS PID",
+     [](const A& a) { return deflate(a.target, a.number(0), a.real(1), a.server); }},
+    {"idle", "CONNECTIONS PID", [](const A& a) { return idle(a.target, a.number(0), a.server); }},
+    {"pings", "CONNECTIONS SECONDS PID",
+     [](const A& a) { return pings(a.target, a.number(0), a.real(1), a.server); }},
+    {"churn", "CLIENTS SECONDS PID",
+     [](const A& a) { return churn(a.target, a.number(0), a.real(1), a.server); }},
+    {"get", "CLIENTS SECONDS PID",
+     [](const A& a) { return get(a.target, a.number(0), a.real(1), a.server); }},
+    {"hold", "CONNECTIONS", [](const A& a) { return hold(a.target, a.number(0)); }},
+    {"http", "CONNECTIONS SECONDS PID",
+     [](const A& a) { return http(a.target, a.number(0), a.real(1), a.server); }},
+    {"fanout", "SUBSCRIBERS BYTES SECONDS PID",
+     [](const A& a) { return fanout(a.target, a.number(0), a.number(1), a.real(2), a.server); }},
+    {"fanout-deflate", "SUBSCRIBERS SECONDS PID",
+     [](const A& a) { return fanout_deflate(a.target, a.number(0), a.real(1), a.server); }},
+};
+
+int usage() {
+  for (const Mode& mode : kModes)
+    fprintf(stderr, "%s load [--tls] [--spread] %s PORT PATH %s\n",
+            &mode == kModes ? "usage:" : "      ", mode.name, mode.words);
+  return 2;
 }
 
 }  // namespace
@@ -389,40 +309,21 @@ int main(int argc, char** argv) {
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
 
-  bool tls = argc > 1 && std::string_view(argv[1]) == "--tls";
-  std::vector<const char*> words(argv + 1 + tls, argv + argc);
-  words.resize(std::max<size_t>(words.size(), 3), "");
-  std::string mode = words[0];
-  size_t count = words.size();
-  auto number = [&](size_t i) { return strtoul(words[i], nullptr, 10); };
+  std::vector<const char*> words(argv + 1, argv + argc);
+  auto option = [&](std::string_view name) {
+    bool given = !words.empty() && words[0] == name;
+    if (given) words.erase(words.begin());
+    return given;
+  };
+  bool tls = option("--tls"), spread = option("--spread");
+  if (words.size() < 3) return usage();
   std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context(tls ? make_tls_context() : nullptr,
                                                        SSL_CTX_free);
-  Target target{int(number(1)), words[2], context.get()};
-  if (mode == "echo" && count == 8)
-    return echo(target, number(3), number(4), number(5), atof(words[6]), Processes(atoi(words[7])));
-  if (mode == "deflate" && count == 6)
-    return deflate(target, number(3), atof(words[4]), Processes(atoi(words[5])));
-  if (mode == "idle" && count == 5) return idle(target, number(3), Processes(atoi(words[4])));
-  if (mode == "pings" && count == 6)
-    return pings(target, number(3), atof(words[4]), Processes(atoi(words[5])));
-  if (mode == "churn" && count == 6)
-    return churn(target, number(3), atof(words[4]), Processes(atoi(words[5])));
-  if (mode == "hold" && count == 4) return hold(target, number(3));
-  if (mode == "http" && count == 6)
-    return http(target, number(3), atof(words[4]), Processes(atoi(words[5])));
-  if (mode == "fanout" && count == 7)
-    return fanout(target, number(3), number(4), atof(words[5]), Processes(atoi(words[6])));
-  if (mode == "fanout-deflate" && count == 6)
-    return fanout_deflate(target, number(3), atof(words[4]), Processes(atoi(words[5])));
-  fprintf(stderr,
-          "usage: load [--tls] echo PORT PATH CONNECTIONS BYTES DEPTH SECONDS PID\n"
-          "       load [--tls] deflate PORT PATH CONNECTIONS SECONDS PID\n"
-          "       load [--tls] idle PORT PATH CONNECTIONS PID\n"
-          "       load [--tls] pings PORT PATH CONNECTIONS SECONDS PID\n"
-          "       load [--tls] churn PORT PATH CLIENTS SECONDS PID\n"
-          "       load [--tls] hold PORT PATH CONNECTIONS\n"
-          "       load [--tls] http PORT PATH CONNECTIONS SECONDS PID\n"
-          "       load fanout PORT PATH SUBSCRIBERS BYTES SECONDS PID\n"
-          "       load fanout-deflate PORT PATH SUBSCRIBERS SECONDS PID\n");
-  return 2;
+  Target target{atoi(words[1]), words[2], context.get(), spread ? kSpread : 1};
+  std::string_view name = words[0];
+  words.erase(words.begin(), words.begin() + 3);
+  for (const Mode& mode : kModes)
+    if (name == mode.name && words.size() == mode.count())
+      return mode.run({target, words, Processes(atoi(words.back()))});
+  return usage();
 }

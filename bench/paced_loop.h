@@ -1,0 +1,82 @@
+// An open loop: messages leave at a fixed rate, whether those before have been answered or not.
+// Latency counts from when a message was due, so that what a slow answer holds up is not forgotten.
+// It never sleeps, lest waking up is what is measured. One thread.
+#pragma once
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <deque>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bench/latency.h"
+#include "bench/link.h"
+#include "bench/processes.h"
+
+namespace bench {
+
+template <class Counter>
+class PacedLoop {
+ public:
+  // The message that is sent over and over.
+  explicit PacedLoop(std::string message) : message_(std::move(message)) {}
+
+  void add(Link link, Counter counter) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = peers_.size();
+    peers_.push_back({std::move(link), std::move(counter), {}});
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, peers_.back().link.descriptor(), &event);
+  }
+
+  void run(double rate, double seconds, const Processes& server) {
+    size_t total = std::max<size_t>(1, size_t(rate * seconds)), sent = 0;
+    double cpu_from_s = server.cpu_s(), from_s = now_s();
+    for (progress_s_ = from_s; latency_.count() < total;) {
+      double due = std::min(double(total), (now_s() - from_s) * rate);
+      for (; double(sent) < due; sent++) send(sent, from_s + double(sent) / rate);
+      receive_some();
+      if (now_s() - progress_s_ > 5) fail("stalled after %zu replies", latency_.count());
+    }
+    double took_s = now_s() - from_s;
+    latency_.print(server.cpu_s() - cpu_from_s, took_s, peers_[0].link.cipher());
+  }
+
+ private:
+  struct Peer {
+    Link link;
+    Counter replies;
+    std::deque<double> due_s;
+  };
+
+  void send(size_t number, double due_s) {
+    Peer& peer = peers_[number % peers_.size()];
+    peer.due_s.push_back(due_s);
+    peer.link.send(message_.data(), message_.size());
+    if (peer.link.full()) fail("the server reads too slowly for this rate");
+  }
+
+  void receive_some() {
+    epoll_event events[512];
+    int count = epoll_wait(epoll_, events, 512, 0);
+    for (int e = 0; e < count; e++) {
+      Peer& peer = peers_[events[e].data.u64];
+      static char buffer[1 << 16];
+      ssize_t size = peer.link.receive(buffer, sizeof buffer);
+      if (size < 0) continue;
+      if (size == 0) fail("connection lost");
+      progress_s_ = now_s();
+      for (size_t came = peer.replies.take(buffer, size_t(size)); came--; peer.due_s.pop_front())
+        latency_.add_s(progress_s_ - peer.due_s.front());
+    }
+  }
+
+  std::string message_;
+  int epoll_ = epoll_create1(0);
+  std::vector<Peer> peers_;
+  Latency latency_;
+  double progress_s_ = 0;
+};
+
+}  // namespace bench
