@@ -1,4 +1,4 @@
-// Clock and percentiles.
+// Clock, and percentiles of latency.
 #pragma once
 #include <algorithm>
 #include <chrono>
@@ -13,6 +13,12 @@ inline double now_s() {
   return duration<double>(steady_clock::now().time_since_epoch()).count();
 }
 
+// Of numbers, which are sorted for it; 0 of none.
+inline double percentile(std::vector<double>& of, double part) {
+  std::sort(of.begin(), of.end());
+  return of.empty() ? 0 : of[size_t(part * double(of.size() - 1))];
+}
+
 class Latency {
  public:
   Latency() { of_each_s_.reserve(1 << 22); }
@@ -22,19 +28,13 @@ class Latency {
 
   // The line of a run in which the server spent CPU_S.
   void print(double cpu_s, double took_s, const std::string& cipher) {
-    std::sort(of_each_s_.begin(), of_each_s_.end());
     printf("cpu_us=%.4f replies_s=%.0f p50_us=%.1f p99_us=%.1f cipher=%s\n",
-           1e6 * cpu_s / double(count()), double(count()) / took_s, percentile_us(.5),
-           percentile_us(.99), cipher.c_str());
+           1e6 * cpu_s / double(count()), double(count()) / took_s,
+           1e6 * percentile(of_each_s_, .5), 1e6 * percentile(of_each_s_, .99), cipher.c_str());
   }
 
  private:
-  double percentile_us(double part) const {
-    if (of_each_s_.empty()) return 0;
-    return 1e6 * of_each_s_[size_t(part * double(count() - 1))];
-  }
-
-  std::vector<double> of_each_s_;  // sorted when all is over
+  std::vector<double> of_each_s_;
 };
 
 }  // namespace bench

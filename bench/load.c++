@@ -1,9 +1,9 @@
 // A load generator: one thread, loopback only, ends by itself.
 //
-//   load [--tls] [--spread] MODE PORT PATH WORDS
+//   load [--tls] [--children N] MODE PORT PATH WORDS
 //
-// With --spread many connections are opened at a time, so that all children of a server get some.
-// The modes, and their words:
+// With --children many connections are opened at a time, so that all N children of a server get
+// some; echo opens them anew until they have. The modes, and their words:
 //
 //   echo CONNECTIONS BYTES DEPTH SECONDS PID
 //       DEPTH binary messages in flight on each WebSocket
@@ -54,22 +54,35 @@ namespace {
 
 using namespace bench;
 
-constexpr size_t kSpread = 64;  // connections at a time: more than one child has threads for
 constexpr char kCompression[] = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 
-// How the connections are spread over the processes that serve them, of which each has a 25th of
-// them at least.
+// How many sockets each process has of those that serve connections: that have a 20th of them at
+// least.
+std::vector<size_t> spread(const Processes& server, size_t connections) {
+  return server.sockets(std::max<size_t>(2, connections / 20));
+}
+
 void print_spread(const Processes& server, size_t connections) {
-  auto sockets = server.sockets(std::max<size_t>(2, connections / 25));
+  auto sockets = spread(server, connections);
   printf("processes=%zu fewest=%zu\n", sockets.size(),
          sockets.empty() ? 0 : *std::min_element(sockets.begin(), sockets.end()));
+}
+
+// Which child takes a connection is left to chance, so a few attempts may be needed.
+std::vector<Link> open_spread(const Target& target, size_t connections, const Processes& server) {
+  for (int attempts = 50; attempts--;) {
+    std::vector<Link> open = target.open_many(connections);
+    if (spread(server, connections).size() >= target.children) return open;
+    for (Link& link : open) link.reset();
+  }
+  fail("%zu children do not share the connections", target.children);
 }
 
 int echo(const Target& target, size_t connections, size_t bytes, size_t depth, double seconds,
          const Processes& server) {
   ClosedLoop<ReplyCounter> loop(depth);
   auto requests = std::make_shared<Requests>(client_frame(bytes), depth);
-  for (Link& link : target.open_many(connections))
+  for (Link& link : open_spread(target, connections, server))
     loop.add(std::move(link), ReplyCounter(bytes), requests);
   loop.run(seconds, server);
   print_spread(server, connections);
@@ -296,7 +309,7 @@ const Mode kModes[] = {
 
 int usage() {
   for (const Mode& mode : kModes)
-    fprintf(stderr, "%s load [--tls] [--spread] %s PORT PATH %s\n",
+    fprintf(stderr, "%s load [--tls] [--children N] %s PORT PATH %s\n",
             &mode == kModes ? "usage:" : "      ", mode.name, mode.words);
   return 2;
 }
@@ -315,11 +328,16 @@ int main(int argc, char** argv) {
     if (given) words.erase(words.begin());
     return given;
   };
-  bool tls = option("--tls"), spread = option("--spread");
+  bool tls = option("--tls");
+  size_t children = 1;
+  if (option("--children") && !words.empty()) {
+    children = strtoul(words[0], nullptr, 10);
+    words.erase(words.begin());
+  }
   if (words.size() < 3) return usage();
   std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context(tls ? make_tls_context() : nullptr,
                                                        SSL_CTX_free);
-  Target target{atoi(words[1]), words[2], context.get(), spread ? kSpread : 1};
+  Target target{atoi(words[1]), words[2], context.get(), children};
   std::string_view name = words[0];
   words.erase(words.begin(), words.begin() + 3);
   for (const Mode& mode : kModes)

@@ -32,6 +32,7 @@ class PacedLoop {
 
   void run(double rate, double seconds, const Processes& server) {
     size_t total = std::max<size_t>(1, size_t(rate * seconds)), sent = 0;
+    per_stretch_ = size_t(rate * .05);
     double cpu_from_s = server.cpu_s(), from_s = now_s();
     for (progress_s_ = from_s; latency_.count() < total;) {
       double due = std::min(double(total), (now_s() - from_s) * rate);
@@ -39,8 +40,10 @@ class PacedLoop {
       receive_some();
       if (now_s() - progress_s_ > 5) fail("stalled after %zu replies", latency_.count());
     }
-    double took_s = now_s() - from_s;
-    latency_.print(server.cpu_s() - cpu_from_s, took_s, peers_[0].link.cipher());
+    double took_s = now_s() - from_s, cpu_s = server.cpu_s() - cpu_from_s;
+    if (stretches_.empty()) end_stretch();
+    latency_.print(cpu_s, took_s, peers_[0].link.cipher());
+    printf("usual_p99_us=%.1f\n", 1e6 * percentile(stretches_, .5));
   }
 
  private:
@@ -68,14 +71,27 @@ class PacedLoop {
       if (size == 0) fail("connection lost");
       progress_s_ = now_s();
       for (size_t came = peer.replies.take(buffer, size_t(size)); came--; peer.due_s.pop_front())
-        latency_.add_s(progress_s_ - peer.due_s.front());
+        took(progress_s_ - peer.due_s.front());
     }
+  }
+
+  void took(double seconds) {
+    latency_.add_s(seconds);
+    stretch_.push_back(seconds);
+    if (stretch_.size() >= per_stretch_) end_stretch();
+  }
+
+  void end_stretch() {
+    stretches_.push_back(percentile(stretch_, .99));
+    stretch_.clear();
   }
 
   std::string message_;
   int epoll_ = epoll_create1(0);
   std::vector<Peer> peers_;
   Latency latency_;
+  size_t per_stretch_ = 0;
+  std::vector<double> stretch_, stretches_;  // latency in this one; p99 of each
   double progress_s_ = 0;
 };
 

@@ -121,7 +121,7 @@ def talking(*words):
         yield process
         process.stdin.close()
         if process.wait(STOP_LIMIT_S):
-            raise Failed(f"{words[0]} ended with status {process.returncode}")
+            raise Failed(f"load {' '.join(map(str, words))}: ended with status {process.returncode}")
     finally:
         process.kill()
         process.wait()
@@ -137,9 +137,9 @@ def held(port, connections):
 
 
 @contextlib.contextmanager
-def subscribed(server, mode, path, subscribers, *words):
+def subscribed(server, mode, path, subscribers, *words, children=1):
     """Subscribers of a topic; a function that measures once."""
-    with talking("--spread", mode, server.port, path, subscribers, *words, server.pid) as process:
+    with talking("--children", children, mode, server.port, path, subscribers, *words, server.pid) as process:
         def measure():
             process.stdin.write("\n")
             process.stdin.flush()

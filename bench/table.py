@@ -38,13 +38,15 @@ class Row:
     def run(self, options):
         """The row as build/bench.json has it."""
         kept = {"name": self.name, "what": self.what, "figure": None, "unit": self.unit, "target": self.target,
-                "relation": None if self.target is None else ">=" if self.at_least else "<=", "verdict": "failed", "rounds": [], "detail": "", "runs": []}
+                "relation": None if self.target is None else ">=" if self.at_least else "<=", "verdict": "failed", "rounds": [], "took_s": None, "detail": "", "runs": []}
+        begin_s = time.monotonic()
         try:
             measured = self.measure(options)
         except servers.Failed as error:
             return {**kept, "detail": str(error)}
         except Exception as error:  # the other rows are worth having
             return {**kept, "detail": f"{type(error).__name__}: {error}"}
+        kept["took_s"] = round(time.monotonic() - begin_s, 1)
         figure, *runs = measured.median()
         detail = "; ".join(filter(None, [measured.flaw, measured.detail(*runs)]))
         return {**kept, "figure": figure, "verdict": self.verdict(figure, measured.flaw), "rounds": [each[0] for each in measured.rounds],
@@ -53,16 +55,15 @@ class Row:
     def verdict(self, figure, flaw):
         if self.target is None:
             return "none"
-        near = round(figure, 3)  # what is printed is what counts
-        return "met" if not flaw and (near >= self.target if self.at_least else near <= self.target) else "missed"
+        return "met" if not flaw and (figure >= self.target if self.at_least else figure <= self.target) else "missed"
 
 
 def shown(number):
-    return f"{number:.0f}" if number >= 100 else f"{number:.2f}"
+    return f"{number:.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.3f}"
 
 
 def target(row):
-    return "-" if row["target"] is None else f"{row['relation']} {shown(row['target'])}"
+    return "-" if row["target"] is None else f"{row['relation']} {row['target']:.{0 if row['target'] >= 100 else 2}f}"
 
 
 def figure_of(row):

@@ -20,8 +20,8 @@ inline SSL_CTX* make_tls_context() {
 struct Target {
   int port;
   const char* path;
-  SSL_CTX* tls;    // null for plain TCP
-  size_t at_once;  // how many connections open_many() opens beside each other
+  SSL_CTX* tls;     // null for plain TCP
+  size_t children;  // of the server, which share the connections
 
   Link connect(size_t number) const { return Link(port, number, tls); }
 
@@ -55,6 +55,8 @@ struct Target {
   }
 
   std::vector<Link> open_many(size_t connections, const std::string& headers = "") const {
+    // More than one child has threads for.
+    const size_t at_once = children > 1 ? 64 : 1;
     std::vector<Link> open;
     open.reserve(connections);
     while (open.size() < connections) {
