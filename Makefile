@@ -11,7 +11,7 @@ endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := all
-.PHONY: all module handlers unit asan-unit unit-build asan-build tsan-build asan-check tsan-check bench-build run check check-layers check-format format bench soak conformance \
+.PHONY: all module handlers unit asan-unit unit-build asan-build tsan-build asan-check tsan-check bench-build run check check-layers check-format format bench bench-peers bench-scale soak conformance \
         fuzz fuzz-build install uninstall clean distclean dist node help FORCE
 
 PORT ?= 9998
@@ -39,6 +39,9 @@ HTTPD_SOURCES := $(wildcard src/httpd/*.c++) mod_websocket.c++
 UNIT_SOURCES := $(wildcard tests/unit/*.c++)
 HANDLERS := $(sort $(patsubst handlers/%.c++,%,$(wildcard handlers/*.c++)) $(patsubst handlers/%.c,%,$(wildcard handlers/*.c)))
 BENCHES := $(patsubst bench/%.c++,%,$(wildcard bench/*.c++))
+# Other servers to compare with, of those whose library is there.
+has_header = $(wildcard $(addsuffix /$(1),/usr/include /usr/local/include))
+PEERS := $(if $(call has_header,libwebsockets.h),libwebsockets) $(if $(call has_header,boost/beast.hpp),beast)
 FUZZERS := $(patsubst tests/fuzz/%.c++,%,$(wildcard tests/fuzz/*.c++))
 HEADERS := $(wildcard include/mod_websocket/*.h)
 WWW := $(shell find www -type f)
@@ -194,6 +197,7 @@ build/libcore.a: $(CORE_OBJECTS) build/core.list
 build/bench/%: build/obj/bench/%.o build/libcore.a
 	@mkdir -p $(@D)
 	$(call quiet,LD )$(CXX) -pthread $(CXXFLAGS) $(LDFLAGS) -o $@ $< build/libcore.a $(CORE_LIBS)
+build/bench/peers/libwebsockets: CORE_LIBS += -lwebsockets
 
 build/unit_tests: $(CORE_OBJECTS) $(UNIT_OBJECTS) build/unit.list | $(TEST_HANDLERS) $(ABI_HANDLERS)
 	$(call quiet,LD )$(CXX) -pthread $(CXXFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -lgtest_main -lgtest $(CORE_LIBS)
@@ -238,7 +242,7 @@ $(FUZZERS:%=build/fuzz/%): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(FUZZ_OB
 -include $(FUZZ_OBJECTS:.o=.d) $(FUZZERS:%=build/fuzz/obj/tests/fuzz/%.d)
 
 -include $(CORE_OBJECTS:.o=.d) $(HTTPD_OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(ASAN_OBJECTS:.o=.d) \
-         $(HANDLERS:%=build/obj/handlers/%.d) $(ABI_HANDLERS:.so=.d) $(TEST_HANDLERS:build/tests/%.so=build/obj/tests/unit/%.d) $(BENCHES:%=build/obj/bench/%.d)
+         $(HANDLERS:%=build/obj/handlers/%.d) $(ABI_HANDLERS:.so=.d) $(TEST_HANDLERS:build/tests/%.so=build/obj/tests/unit/%.d) $(BENCHES:%=build/obj/bench/%.d) $(PEERS:%=build/obj/bench/peers/%.d)
 
 # ---- running and testing -------------------------------------------------------------------------
 
@@ -287,6 +291,12 @@ bench-build: $(BENCHES:%=build/bench/%)
 
 bench: all bench-build ## run the benchmarks
 	bench/run
+
+bench-peers: all bench-build $(PEERS:%=build/bench/peers/%) ## measure other servers beside it, those that are installed (tools/need peers)
+	bench/run-peers
+
+bench-scale: all bench-build ## measure with up to 60,000 WebSockets open
+	bench/scale
 
 soak: all ## run the long tests
 	tests/run soak asan-soak tsan-soak

@@ -131,6 +131,8 @@ class Link {
       sockaddr_in from{};
       from.sin_family = AF_INET;
       from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + uint32_t(number / 20000));
+      // Or nobody else gets a port that one of these has, at whatever address.
+      setsockopt(descriptor, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
       if (bind(descriptor, reinterpret_cast<sockaddr*>(&from), sizeof from)) fail("bind");
     }
     if (connect(descriptor, reinterpret_cast<sockaddr*>(&to), sizeof to))

@@ -38,13 +38,13 @@ class Running:
                 self.process.wait()
                 raise Failed(f"{self.process.args[0]} does not serve")
         else:
-            self.await_port()
+            self.await_port(port)
 
-    def await_port(self):
+    def await_port(self, port):
         end = time.monotonic() + 10
         while True:
             try:
-                return socket.create_connection(("127.0.0.1", self.port)).close()
+                return socket.create_connection(("127.0.0.1", port)).close()
             except ConnectionRefusedError:
                 if time.monotonic() > end or self.process.poll() is not None:
                     self.process.kill()

@@ -20,10 +20,11 @@ inline SSL_CTX* make_tls_context() {
 struct Target {
   int port;
   const char* path;
-  SSL_CTX* tls;     // null for plain TCP
-  size_t children;  // of the server, which share the connections
+  SSL_CTX* tls;      // null for plain TCP
+  size_t children;   // of the server, which share the connections
+  size_t first = 0;  // how many are open in other processes
 
-  Link connect(size_t number) const { return Link(port, number, tls); }
+  Link connect(size_t number) const { return Link(port, first + number, tls); }
 
   std::string request(const char* headers = "") const {
     return std::string("GET ") + path + " HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n";
