@@ -34,15 +34,24 @@ struct Connection::EndpointTimers {
 Connection::Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint,
                        const SessionSettings& settings, std::shared_ptr<Attachment> attachment,
                        const Site& site)
-    : session_(settings),
-      transport_(std::move(transport)),
+    : is_socket_(transport->is_socket()),
+      reads_all_(transport->reads_all()),
+      descriptor_(transport->descriptor()),
       endpoint_(endpoint),
+      attachment_(std::move(attachment)),
       site_(site),
-      attachment_(std::move(attachment)) {
-  if (site.limits.messages.per_s || site.limits.bytes.per_s) rates_ = std::make_unique<Rates>();
+      session_(settings),
+      transport_(std::move(transport)) {
+  if (site.limits.messages.per_s || site.limits.bytes.per_s)
+    rare().rates = std::make_unique<Rates>();
 }
 
 Connection::~Connection() = default;
+
+Connection::Rare& Connection::rare() {
+  if (!rare_) rare_ = std::make_unique<Rare>();
+  return *rare_;
+}
 
 // --- What the endpoint asks for, but sending ---
 
@@ -70,19 +79,19 @@ void Connection::abort(Cause cause) {
 
 void Connection::set_timer(uint32_t id, uint64_t in_ms) {
   if (!told_open_) return;
-  if (!timers_) {
-    auto timers = std::make_unique<EndpointTimers>();
+  auto& timers = rare().timers;
+  if (!timers) {
+    auto made = std::make_unique<EndpointTimers>();
     loop_->reserve_timers(kTimers);
-    timers_ = std::move(timers);
-    for (uint32_t i = 0; i < kTimers; i++)
-      timers_->all[i].connection = this, timers_->all[i].id = i;
+    timers = std::move(made);
+    for (uint32_t i = 0; i < kTimers; i++) timers->all[i].connection = this, timers->all[i].id = i;
   }
   uint64_t now_ms = monotonic_ms();
-  loop_->timers_.set(timers_->all[id], now_ms + std::min(std::max<uint64_t>(in_ms, 1), ~now_ms));
+  loop_->timers_.set(timers->all[id], now_ms + std::min(std::max<uint64_t>(in_ms, 1), ~now_ms));
 }
 
 void Connection::cancel_timer(uint32_t id) {
-  if (timers_) loop_->timers_.cancel(timers_->all[id]);
+  if (rare_ && rare_->timers) loop_->timers_.cancel(rare_->timers->all[id]);
 }
 
 void Connection::run(const std::function<void()>& work, const std::function<void()>& counted) {
@@ -98,7 +107,7 @@ void Connection::run(const std::function<void()>& work, const std::function<void
 
 void Connection::loop_start(Loop& loop, MutableBytes early) {
   loop_ = &loop;
-  interest_ = EPOLLIN;
+  interest_ = wanted_events();
   counters_ = &loop.counters(site_.number);
   loop.link(*this);
   begin_limits();
@@ -111,7 +120,7 @@ void Connection::loop_start(Loop& loop, MutableBytes early) {
     take(early);
   });
   if (!loop.watch(*this, interest_)) broken_ = true;
-  if (transport_->may_hold_bytes() || held_) loop.read_again(*this);
+  if (transport_->may_hold_bytes() || holds()) loop.read_again(*this);
   settle();
   loop.note_time(*this);
 }
@@ -119,6 +128,7 @@ void Connection::loop_start(Loop& loop, MutableBytes early) {
 void Connection::loop_events(uint32_t events) {
   if (phase_ == Phase::gone) return;
   if (events & EPOLLOUT) write_unsent();
+  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) hung_up_ = true;
   if (reads()) {
     if (events & ~uint32_t(EPOLLOUT)) read_some();
   } else {
@@ -175,29 +185,34 @@ void Connection::corked(Work work) {
 
 // --- Reading ---
 
+// Where epoll tells only of what is new, all is read that was there: then, of the client's end, it
+// has told.
 void Connection::read_some() {
-  constexpr int kRounds = 8;  // then the others have their turn
-  for (int round = 0; round < kRounds; round++) {
+  constexpr int kRounds = 8;  // or a whole buffer; then the others have their turn
+  MutableBytes buffer = loop_->receive_buffer_;
+  size_t size = 0;
+  for (int round = 0; round < kRounds && size < buffer.size(); round++) {
     bool read_on = true;
-    if (!held_) {
-      IoResult got = transport_->read(loop_->receive_buffer_);
+    if (!holds()) {
+      IoResult got = read(buffer);
       if (got.kind == IoResult::again) return;
       if (got.kind == IoResult::failed) broken_ = true;
       if (got.kind == IoResult::end) client_ended();
       if (got.kind != IoResult::done) return;
       note_heard(now_ms());
-      corked([&] { take(loop_->receive_buffer_.first(got.size)); });
-      if (rates_) charge(rates_->bytes, site_.limits.bytes, double(got.size));
-      read_on = got.read_on;
+      corked([&] { take(buffer.first(got.size)); });
+      if (rare_ && rare_->rates) charge(rare_->rates->bytes, site_.limits.bytes, double(got.size));
+      size += got.size;
+      read_on = got.read_on || hung_up_;
     } else if (reads()) {
-      corked([&] { take(held_->rest()); });
+      corked([&] { take(rare_->held->rest()); });
     }
     if (drain_code_) close_if_drained();
-    if (!read_on && !held_) return;
+    if (!read_on && !holds()) return;
     if (broken_) return;
     holds_bytes_ = !reads();
     if (holds_bytes_) return;
-    if (held_) break;
+    if (holds()) break;
   }
   loop_->read_again(*this);
 }
@@ -206,17 +221,20 @@ void Connection::read_some() {
 void Connection::take(MutableBytes received) {
   MutableBytes rest = reads() ? session_.receive(received, *this, kInflatedAtOnce) : received;
   if (rest.empty()) {
-    if (held_) held_.reset();
-  } else if (!held_) {
-    held_ = std::make_unique<Held>();
-    held_->bytes.assign(rest.begin(), rest.end());
+    if (holds()) rare_->held.reset();
+    return;
+  }
+  auto& held = rare().held;
+  if (!held) {
+    held = std::make_unique<Held>();
+    held->bytes.assign(rest.begin(), rest.end());
   } else {
-    held_->taken = held_->bytes.size() - rest.size();
+    held->taken = held->bytes.size() - rest.size();
   }
 }
 
 void Connection::close_if_drained() {
-  if (phase_ == Phase::open && !held_ && !session_.in_message()) close(drain_code_, "");
+  if (phase_ == Phase::open && !holds() && !session_.in_message()) close(drain_code_, "");
 }
 
 // The client will send nothing more. What waits for it is still delivered, as it may only have shut
@@ -234,7 +252,7 @@ void Connection::client_ended() {
 
 void Connection::on_message(Opcode type, MutableBytes payload) {
   count(Counters::received, type, payload.size());
-  if (rates_ && !charge(rates_->messages, site_.limits.messages, 1)) return;
+  if (rare_ && !charge_message()) return;
   loop_->current_message_ = payload;
   loop_->current_type_ = type;
   timed([&] { endpoint_.on_message(*this, type, payload); });
@@ -244,7 +262,7 @@ void Connection::on_message(Opcode type, MutableBytes payload) {
 
 void Connection::on_piece(Opcode type, MutableBytes piece, bool first, bool last) {
   count(Counters::received, type, piece.size(), last);
-  if (last && rates_ && !charge(rates_->messages, site_.limits.messages, 1)) return;
+  if (last && rare_ && !charge_message()) return;
   timed([&] { endpoint_.on_piece(*this, type, piece, first, last); });
   interrupt_if_paused();
 }
@@ -298,10 +316,10 @@ void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean)
   site_.connection_ended(*this, code, reason, clean);
   shown_ = nullptr;
   drop_waiting();
-  if (!timers_) return;
-  for (auto& timer : timers_->all) loop_->timers_.cancel(timer);
+  if (!rare_ || !rare_->timers) return;
+  for (auto& timer : rare_->timers->all) loop_->timers_.cancel(timer);
   loop_->release_timers(kTimers);
-  timers_.reset();
+  rare_->timers.reset();
 }
 
 // --- From phase to phase ---
@@ -314,6 +332,7 @@ void Connection::settle() {
   if (drained()) tell_drained();
   note_buffered();
   if (drained()) loop_->read_again(*this);  // once more, as that ended a message in fragments
+  if (rare_ && rare_->empty()) rare_.reset();
   if (broken_) return go();
   if (phase_ == Phase::flushing && !unsent()) {
     if (!transport_->finish_writing() || client_ended_) return go();
@@ -355,7 +374,9 @@ void Connection::set_deadline(uint64_t in_ms) {
 }
 
 uint32_t Connection::wanted_events() const {
-  return (reads() ? uint32_t(EPOLLIN) : 0) | (unsent() ? uint32_t(EPOLLOUT) : 0);
+  uint32_t reading = reads() ? uint32_t(EPOLLIN) : 0;
+  if (unsent()) return reading | EPOLLOUT;
+  return reading && reads_all_ ? EPOLLIN | EPOLLRDHUP | uint32_t(EPOLLET) : reading;
 }
 
 // Whoever ends must hear of the client's end.

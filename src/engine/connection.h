@@ -17,6 +17,7 @@
 #include "src/engine/rate.h"
 #include "src/engine/send_queue.h"
 #include "src/engine/site.h"
+#include "src/engine/socket_transport.h"
 #include "src/engine/timers.h"
 #include "src/engine/transport.h"
 #include "src/protocol/session.h"
@@ -195,12 +196,23 @@ class Connection final : private Session::Host, private Timer {
   void enqueue(Bytes bytes, const Owner& owner = {});
   void write_failed();
   void write_unsent();
-  size_t unsent() const { return (queue_ ? queue_->size() : 0) + transport_->unsent(); }
-  size_t memory_waiting() const {
-    return (queue_ ? queue_->memory() : 0) + transport_->unsent() +
-           (waiting_ ? waiting_->bytes : 0);
+  IoResult read(MutableBytes into) {
+    return is_socket_ ? read_socket(descriptor_, into) : transport_->read(into);
   }
-  size_t backlog() const { return unsent() + (waiting_ ? waiting_->bytes : 0); }
+  IoResult write_now(std::span<const iovec> pieces) {
+    return is_socket_ ? write_socket(descriptor_, pieces) : transport_->write(pieces);
+  }
+  bool queues() const { return rare_ && rare_->queue; }
+  bool holds() const { return rare_ && rare_->held; }
+  size_t unsent() const {
+    return (queues() ? rare_->queue->size() : 0) + (is_socket_ ? 0 : transport_->unsent());
+  }
+  size_t memory_waiting() const {
+    return (is_socket_ ? 0 : transport_->unsent()) + (rare_ ? rare_->memory_waiting() : 0);
+  }
+  size_t backlog() const {
+    return unsent() + (rare_ && rare_->waiting ? rare_->waiting->bytes : 0);
+  }
   bool reads() const;
   bool drained() const { return (owes_drained_ && !backlog()) || (owes_fragments_ && !unsent()); }
   void tell_drained();
@@ -225,6 +237,7 @@ class Connection final : private Session::Host, private Timer {
   template <class Call>
   void timed(Call call);
   bool charge(Rate& rate, const ConnectionLimits::Rate& limit, double amount);
+  bool charge_message();
   uint64_t rate_wait_ms() const;
   void note_buffered();
   uint32_t now_ms() const;
@@ -242,65 +255,80 @@ class Connection final : private Session::Host, private Timer {
   DeflateShare& deflate_share() override;
   void on_due() override;
 
-  Session session_;
-  std::unique_ptr<Transport> transport_;
-  Endpoint& endpoint_;
-  const Site& site_;
-  Counters* counters_ = nullptr;  // of the site, on this loop
-  std::shared_ptr<Attachment> attachment_;
-  Loop* loop_ = nullptr;
-  std::unique_ptr<SendQueue> queue_;        // only while it holds something
-  std::unique_ptr<EndpointTimers> timers_;  // from the first that is set on
   // Messages that were sent while another went out in fragments.
   struct Waiting {
     std::vector<Owner> messages;
     size_t bytes = 0;
   };
-  std::unique_ptr<Waiting> waiting_;
   // Read, and not yet taken by the session but for the first bytes.
   struct Held {
     MutableBytes rest() { return MutableBytes(bytes).subspan(taken); }
     std::vector<uint8_t> bytes;
     size_t taken = 0;
   };
-  std::unique_ptr<Held> held_;
   struct Rates {
     Rate messages, bytes;
   };
-  std::unique_ptr<Rates> rates_;  // where the site limits them
-  std::unique_ptr<Record> record_;
-  uint64_t id_ = 0;
-  Totals totals_;
-  size_t buffered_ = 0;  // memory for what waits, as the loop has counted it
-  uint64_t opened_ms_ = 0;
-  SmallRate control_frames_;
-  uint32_t heard_ms_ = 0;    // the client sent, or read of what waits
-  uint32_t message_ms_ = 0;  // a message went either way
-  uint32_t pinged_ms_ = 0;
-  uint32_t over_ms_ = 0;       // when its lifetime or idle time was over
-  uint32_t next_look_ms_ = 0;  // while its timer is set for that
-  uint32_t ping_us_ = 0;       // the ping that awaits its pong; 0: none does
-  Shown* shown_ = nullptr;
-  Connection* next_ = nullptr;  // in the loop's list
-  Connection* previous_ = nullptr;
-  Connection* next_to_read_ = nullptr;  // in its list of those to read before it waits
-  uint32_t interest_ = 0;               // what epoll was told
-  uint32_t progress_ = 0;               // bytes written since the deadline was set
-  uint16_t drain_code_ = 0;             // to close with when no message is arriving
+  // What few connections have at a time.
+  struct Rare {
+    size_t memory_waiting() const {
+      return (queue ? queue->memory() : 0) + (waiting ? waiting->bytes : 0);
+    }
+    bool empty() const { return !queue && !waiting && !held && !timers && !rates; }
+    std::unique_ptr<SendQueue> queue;  // only while it holds something
+    std::unique_ptr<Waiting> waiting;
+    std::unique_ptr<Held> held;
+    std::unique_ptr<EndpointTimers> timers;  // from the first that is set on
+    std::unique_ptr<Rates> rates;            // where the site limits them
+  };
+  Rare& rare();
+
+  // In this order what every message needs lies together.
   Phase phase_ = Phase::open;
-  uint8_t paused_by_ = 0;        // Pausers
+  uint8_t paused_by_ = 0;  // Pausers
+  const bool is_socket_, reads_all_;
+  const int descriptor_;
+  uint32_t interest_ = 0;        // what epoll was told
   bool told_open_ = false;       // on_open was called, on_close not yet
   bool broken_ = false;          // a write or an allocation failed
   bool client_ended_ = false;    // its end of stream was read
-  bool holds_bytes_ = false;     // reading paused while the transport or held_ may hold bytes
+  bool hung_up_ = false;         // epoll has told of that end, or of an error
+  bool holds_bytes_ = false;     // reading paused while the transport or held may hold bytes
   bool reads_again_ = false;     // is in that list
   bool owes_drained_ = false;    // something had to wait since on_drained was called
   bool owes_fragments_ = false;  // a fragment had to
   bool over_high_water_ = false;
   bool drops_fragments_ = false;  // the first of the message was dropped
   bool awaits_life_ = false;      // was pinged, and has not been heard since
+  bool caused_ = false;           // cause_ is known
   Cause cause_{};
-  bool caused_ = false;  // cause_ is known
+  uint16_t drain_code_ = 0;  // to close with when no message is arriving
+  std::unique_ptr<Rare> rare_;
+  Loop* loop_ = nullptr;
+  Counters* counters_ = nullptr;  // of the site, on this loop
+  Endpoint& endpoint_;
+  Shown* shown_ = nullptr;
+  size_t buffered_ = 0;  // memory for what waits, as the loop has counted it
+  std::shared_ptr<Attachment> attachment_;
+  const Site& site_;
+  uint32_t heard_ms_ = 0;    // the client sent, or read of what waits
+  uint32_t message_ms_ = 0;  // a message went either way
+  Totals totals_;
+  Session session_;
+  // The others:
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<Record> record_;
+  uint64_t id_ = 0;
+  uint64_t opened_ms_ = 0;
+  Connection* next_ = nullptr;  // in the loop's list
+  Connection* previous_ = nullptr;
+  Connection* next_to_read_ = nullptr;  // in its list of those to read before it waits
+  SmallRate control_frames_;
+  uint32_t pinged_ms_ = 0;
+  uint32_t over_ms_ = 0;       // when its lifetime or idle time was over
+  uint32_t next_look_ms_ = 0;  // while its timer is set for that
+  uint32_t ping_us_ = 0;       // the ping that awaits its pong; 0: none does
+  uint32_t progress_ = 0;      // bytes written since the deadline was set
 };
 
 }  // namespace mws

@@ -150,6 +150,10 @@ bool Connection::exceeds_control_rate() {
   return true;
 }
 
+bool Connection::charge_message() {
+  return !rare_->rates || charge(rare_->rates->messages, site_.limits.messages, 1);
+}
+
 // False if that closes the connection.
 bool Connection::charge(Rate& rate, const ConnectionLimits::Rate& limit, double amount) {
   if (!limit.per_s || rate.take(amount, limit.per_s, limit.burst, now_ms())) return true;
@@ -173,7 +177,8 @@ uint64_t Connection::rate_wait_ms() const {
   auto wait_ms = [&](const Rate& rate, const ConnectionLimits::Rate& limit) {
     return limit.per_s ? rate.wait_ms(limit.per_s, limit.burst, uint32_t(monotonic_ms())) : 0;
   };
-  return std::max(wait_ms(rates_->messages, limits.messages), wait_ms(rates_->bytes, limits.bytes));
+  const Rates& rates = *rare_->rates;
+  return std::max(wait_ms(rates.messages, limits.messages), wait_ms(rates.bytes, limits.bytes));
 }
 
 // --- What waits ---

@@ -41,7 +41,7 @@ SendResult Connection::send_fragment(Opcode type, Bytes payload, bool last) {
       [&] {
         if (!session_.send_fragment(type, payload, last, *this)) return false;
         count(Counters::sent, type, payload.size(), last);
-        if (last && waiting_) send_waiting();
+        if (last && rare_ && rare_->waiting) send_waiting();
         return true;
       },
       true);
@@ -92,20 +92,23 @@ bool Connection::is_dropped() {
 // Between the fragments of one message no other may go (§5.4).
 bool Connection::send_later(std::shared_ptr<const PreparedMessage> message) {
   if (!session_.may_send()) return false;
-  if (!waiting_) waiting_ = std::make_unique<Waiting>();
+  auto& waiting = rare().waiting;
+  if (!waiting) waiting = std::make_unique<Waiting>();
   size_t bytes = message->payload().size();
-  waiting_->messages.push_back(std::move(message));
-  waiting_->bytes += bytes;
+  waiting->messages.push_back(std::move(message));
+  waiting->bytes += bytes;
   return true;
 }
 
 void Connection::send_waiting() {
-  auto waiting = std::move(waiting_);
+  auto waiting = std::move(rare_->waiting);
   for (const Owner& message : waiting->messages) send(message, false);
 }
 
 // The message that they wait for will not be finished.
-void Connection::drop_waiting() { auto dropped = std::move(waiting_); }
+void Connection::drop_waiting() {
+  if (rare_) auto dropped = std::move(rare_->waiting);
+}
 
 size_t Connection::buffered_amount() const {
   return backlog() + (loop_->corked_ == this ? loop_->cork_.bytes() : 0);
@@ -123,7 +126,7 @@ bool Connection::make_room() {
     if (loop_->must_stop()) return false;
     if (loop_->must_drain() && monotonic_ms() - progressed_ms > site_.limits.close_timeout_ms)
       return false;
-    loop_->await_writable(transport_->descriptor());
+    loop_->await_writable(descriptor_);
     size_t before = unsent();
     write_unsent();
     if (unsent() < before) progressed_ms = monotonic_ms();
@@ -139,10 +142,10 @@ void Connection::flush_cork() {
 
 void Connection::transmit(Bytes header, Bytes payload) {
   if (broken_) return;
-  if (!queue_ && loop_->corked_ == this) {
+  if (!queues() && loop_->corked_ == this) {
     if (loop_->cork_.add(header, payload, loop_->is_received(payload))) return;
     flush_cork();
-    if (!queue_ && !broken_ && loop_->cork_.add(header, payload, loop_->is_received(payload)))
+    if (!queues() && !broken_ && loop_->cork_.add(header, payload, loop_->is_received(payload)))
       return;
   }
   write_or_queue(header, payload);
@@ -155,7 +158,7 @@ void Connection::transmit_lasting(Bytes header, Bytes payload) {
 }
 
 void Connection::write_or_queue(Bytes header, Bytes payload, const Owner& owner) {
-  if (queue_) {
+  if (queues()) {
     enqueue(header);
     enqueue(payload, owner);
     return;
@@ -169,7 +172,7 @@ void Connection::write_or_queue(Bytes header, Bytes payload, const Owner& owner)
 // Queues what does not go at once. Only while the queue is empty. The owner is that of the last of
 // several pieces.
 void Connection::write(std::span<const iovec> pieces, const Owner& owner) {
-  IoResult result = transport_->write(pieces);
+  IoResult result = write_now(pieces);
   if (result.kind == IoResult::failed) return write_failed();
   size_t taken = result.kind == IoResult::done ? result.size : 0;
   for (const iovec& piece : pieces) {
@@ -187,8 +190,9 @@ void Connection::write(std::span<const iovec> pieces, const Owner& owner) {
 void Connection::enqueue(Bytes bytes, const Owner& owner) {
   if (broken_) return;
   try {
-    if (!queue_) queue_ = std::make_unique<SendQueue>();
-    queue_->append(bytes, owner);
+    auto& queue = rare().queue;
+    if (!queue) queue = std::make_unique<SendQueue>();
+    queue->append(bytes, owner);
   } catch (const std::bad_alloc&) {
     write_failed();
   }
@@ -202,11 +206,12 @@ void Connection::write_failed() {
 
 void Connection::write_unsent() {
   while (size_t before = unsent()) {
-    IoResult result = transport_->write(queue_ ? queue_->front() : std::span<const iovec>());
+    SendQueue* queue = queues() ? rare_->queue.get() : nullptr;
+    IoResult result = write_now(queue ? queue->front() : std::span<const iovec>());
     if (result.kind == IoResult::failed) broken_ = true;
     if (result.kind != IoResult::done) return;
-    if (queue_) queue_->pop(result.size);
-    if (queue_ && queue_->empty()) queue_.reset();
+    if (queue) queue->pop(result.size);
+    if (queue && queue->empty()) rare_->queue.reset();
     size_t after = unsent();
     if (after < before) progress_ += uint32_t(before - after);
     note_heard(now_ms());

@@ -22,6 +22,9 @@ namespace {
 // What epoll's data points to where it is no connection.
 alignas(2) char wakeup_tag, descriptor_tag;
 
+// So far recent_ms() is behind the clock, and more.
+constexpr uint64_t kBehind_ms = 50;
+
 // A source is told from a connection by its lowest bit.
 void* tag_of(Source& source) {
   return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(&source) | 1);
@@ -86,7 +89,7 @@ void Loop::run() {
 
 void Loop::run_while_connected() {
   thread_ = std::this_thread::get_id();
-  noted_ms_ = coarse_ms();
+  read_clock();
   deliver_mail();
   while (first_) turn();
 }
@@ -95,7 +98,7 @@ void Loop::turn() {
   epoll_event events[512];
   serves_.store(nullptr, std::memory_order_relaxed);
   int count = epoll_wait(epoll_, events, 512, wait_ms());
-  noted_ms_.store(coarse_ms(), std::memory_order_relaxed);
+  recent_ms();
   LoopCounters* measured = ++turns_ & 15 ? nullptr : meters_->loop_counters();
   uint64_t woke_ns = measured ? monotonic_ns() : 0;
   events_ = {events, size_t(std::max(count, 0))};
@@ -114,16 +117,19 @@ void Loop::turn() {
     connection.reads_again_ = false;
     connection.loop_events(EPOLLIN);
   }
-  if (!timers_.empty()) timers_.run(monotonic_ms());
+  if (!timers_.empty() && timers_.next_due_ms() <= recent_ms() + kBehind_ms)
+    timers_.run(monotonic_ms());
   begin_stop_if_asked();
   bury();
   if (measured) measured->turn.add(monotonic_ns() - woke_ns);
 }
 
-int Loop::wait_ms() const {
+int Loop::wait_ms() {
   if (read_again_ || own_mail_) return 0;
   if (timers_.empty()) return -1;
-  uint64_t now_ms = monotonic_ms(), due_ms = timers_.next_due_ms();
+  uint64_t now_ms = recent_ms(), due_ms = timers_.next_due_ms();
+  if (due_ms > now_ms + 2 * kBehind_ms) now_ms += kBehind_ms;  // and look again then
+  else now_ms = monotonic_ms();
   return due_ms <= now_ms ? 0 : int(std::min<uint64_t>(due_ms - now_ms, 3'600'000));
 }
 
@@ -349,7 +355,7 @@ void Loop::unlink(Connection& connection) {
     if (*at) *at = connection.next_to_read_;
   }
   // Events of this turn may still name it, and whoever called may be about to use it.
-  epoll_ctl(epoll_, EPOLL_CTL_DEL, connection.transport_->descriptor(), nullptr);
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, connection.descriptor_, nullptr);
   connection.next_ = graveyard_;
   graveyard_ = &connection;
 }
@@ -366,12 +372,22 @@ void Loop::reserve_timers(size_t timers) {
   timers_reserved_ += timers;
 }
 
-// Tells who kept the loop for too long. On a loop of its own a connection keeps nobody else.
-void Loop::note_time(Connection& connection) {
-  if (!serves_many_) return;
-  uint64_t now_ms = coarse_ms(), took_ms = now_ms - noted_ms_.load(std::memory_order_relaxed);
+uint64_t Loop::read_clock() {
+  since_noted_.begin();
+  uint64_t now_ms = coarse_ms();
   noted_ms_.store(now_ms, std::memory_order_relaxed);
-  if (took_ms > kSlow_ms) connection.endpoint_.on_slow(took_ms, false);
+  return now_ms;
+}
+
+// The time that was noted, if it is not long ago.
+uint64_t Loop::recent_ms() {
+  return since_noted_.is_short() ? noted_ms_.load(std::memory_order_relaxed) : read_clock();
+}
+
+// Tells who kept the loop for too long. On a loop of its own a connection keeps nobody else.
+void Loop::note_long_time(Connection& connection) {
+  uint64_t before_ms = noted_ms_, took_ms = read_clock() - before_ms;
+  if (serves_many_ && took_ms > kSlow_ms) connection.endpoint_.on_slow(took_ms, false);
 }
 
 void Loop::any_thread_tell_if_held_up() {
@@ -381,14 +397,13 @@ void Loop::any_thread_tell_if_held_up() {
 }
 
 bool Loop::watch(Connection& connection, uint32_t events) {
-  return tell_epoll(epoll_, EPOLL_CTL_ADD, connection.transport_->descriptor(), &connection,
-                    events);
+  return tell_epoll(epoll_, EPOLL_CTL_ADD, connection.descriptor_, &connection, events);
 }
 
 void Loop::set_interest(Connection& connection, uint32_t events) {
   if (connection.interest_ == events) return;
   connection.interest_ = events;
-  tell_epoll(epoll_, EPOLL_CTL_MOD, connection.transport_->descriptor(), &connection, events);
+  tell_epoll(epoll_, EPOLL_CTL_MOD, connection.descriptor_, &connection, events);
 }
 
 void Loop::read_again(Connection& connection) {

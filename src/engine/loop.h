@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "src/base/bytes.h"
+#include "src/base/clock.h"
 #include "src/engine/budget.h"
 #include "src/engine/connection.h"
 #include "src/engine/cork.h"
@@ -118,7 +119,7 @@ class Loop {
   void any_thread_post_mail(std::unique_ptr<Mail> mail);
   void wake();
   void turn();
-  int wait_ms() const;
+  int wait_ms();
   void start(std::unique_ptr<Connection> connection, MutableBytes early);
   bool has_mail();
   void take_wakeup();
@@ -139,7 +140,12 @@ class Loop {
   void shed();
   void link(Connection& connection);
   void unlink(Connection& connection);  // destroyed at the end of the turn
-  void note_time(Connection& connection);
+  uint64_t read_clock();
+  uint64_t recent_ms();
+  void note_time(Connection& connection) {
+    if (!since_noted_.is_short()) note_long_time(connection);
+  }
+  void note_long_time(Connection& connection);
   bool watch(Connection& connection, uint32_t events);
   void set_interest(Connection& connection, uint32_t events);
   void read_again(Connection& connection);
@@ -162,8 +168,10 @@ class Loop {
   Connection* read_again_ = nullptr;  // those to read before the loop waits, a list of its own
   size_t connections_ = 0;
   size_t timers_reserved_ = 1;  // the drain's
-  // Coarse: when the loop woke, or the work for the last connection ended.
+  // When the clock was last read: some milliseconds ago at most when the work for a connection
+  // begins.
   std::atomic<uint64_t> noted_ms_ = 0;
+  ShortTime since_noted_;
   std::atomic<Endpoint*> serves_ = nullptr;  // whose connection is worked for
   bool serves_many_ = false;
   int epoll_ = -1, wakeup_ = -1;

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 
+#include "src/engine/socket_calls.h"
+
 namespace mws {
 
 namespace {
@@ -16,21 +18,17 @@ IoResult result_of(ssize_t size) {
 }
 }  // namespace
 
+IoResult read_socket(int descriptor, MutableBytes into) {
+  IoResult result = result_of(receive_now(descriptor, into));
+  result.read_on = result.size == into.size();
+  return result;
+}
+
+IoResult write_socket(int descriptor, std::span<const iovec> pieces) {
+  return result_of(send_now(descriptor, pieces));
+}
+
 SocketTransport::~SocketTransport() { close(descriptor_); }
-
-IoResult SocketTransport::read(MutableBytes into) {
-  return result_of(recv(descriptor_, into.data(), into.size(), MSG_DONTWAIT));
-}
-
-IoResult SocketTransport::write(std::span<const iovec> pieces) {
-  constexpr int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-  if (pieces.size() == 1)
-    return result_of(send(descriptor_, pieces[0].iov_base, pieces[0].iov_len, flags));
-  msghdr message{};
-  message.msg_iov = const_cast<iovec*>(pieces.data());
-  message.msg_iovlen = pieces.size();
-  return result_of(sendmsg(descriptor_, &message, flags));
-}
 
 bool SocketTransport::finish_writing() { return shutdown(descriptor_, SHUT_WR) == 0; }
 

@@ -13,6 +13,8 @@
 #include <utility>
 
 #include "src/base/thread.h"
+#include "src/engine/socket_calls.h"
+#include "src/engine/socket_transport.h"
 
 namespace mws {
 
@@ -97,7 +99,7 @@ IoResult TlsTransport::read(MutableBytes into) {
   if (finishing_) return read_end();
   size_t size = 0;
   int got = 1;
-  would_block_ = false;
+  would_block_ = more_waits_ = false;
   BIO_clear_retry_flags(SSL_get_rbio(session_.get()));
   if (ERR_peek_error()) ERR_clear_error();  // of somebody else on this thread
   while (got > 0 && size < into.size() && (!size || holds_bytes())) {
@@ -111,7 +113,7 @@ IoResult TlsTransport::read(MutableBytes into) {
   // Behind bytes, an end or an error shows again on the next read. Behind a message of TLS's own
   // there may be more, once others have had their turn.
   bool own_message = got <= 0 && BIO_should_retry(SSL_get_rbio(session_.get()));
-  if (size || own_message) return {IoResult::done, size, got <= 0 || holds_bytes()};
+  if (size || own_message) return {IoResult::done, size, got <= 0 || more_waits_ || holds_bytes()};
   bool closed = SSL_get_error(session_.get(), got) == SSL_ERROR_ZERO_RETURN;
   ERR_clear_error();
   return {closed ? IoResult::end : IoResult::failed};
@@ -120,9 +122,9 @@ IoResult TlsTransport::read(MutableBytes into) {
 // Behind close_notify only the end of the stream matters.
 IoResult TlsTransport::read_end() {
   uint8_t ignored[4096];
-  ssize_t size = recv(descriptor_, ignored, sizeof ignored, MSG_DONTWAIT);
-  if (size < 0) return {errno == EAGAIN || errno == EINTR ? IoResult::again : IoResult::failed};
-  return {size ? IoResult::again : IoResult::end};
+  IoResult got = read_socket(descriptor_, ignored);
+  got.size = 0;
+  return got;
 }
 
 int TlsTransport::bio_read(BIO* bio, char* into, int size) {
@@ -135,7 +137,8 @@ int TlsTransport::bio_read(BIO* bio, char* into, int size) {
     if (self.received_read_ == self.received_.size()) self.received_ = {}, self.received_read_ = 0;
     return int(left);
   }
-  ssize_t got = recv(self.descriptor_, into, size_t(size), MSG_DONTWAIT);
+  ssize_t got = receive_now(self.descriptor_, {reinterpret_cast<uint8_t*>(into), size_t(size)});
+  self.more_waits_ = got == size;
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
     BIO_set_retry_read(bio);
     self.would_block_ = true;
@@ -221,17 +224,8 @@ bool TlsTransport::send_unsent() {
 }
 
 size_t TlsTransport::send_now(std::span<const iovec> pieces) {
-  constexpr int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
   if (!pieces.front().iov_len) pieces = pieces.subspan(1);
-  ssize_t sent;
-  if (pieces.size() == 1) {  // the usual one costs less so
-    sent = send(descriptor_, pieces[0].iov_base, pieces[0].iov_len, flags);
-  } else {
-    msghdr message{};
-    message.msg_iov = const_cast<iovec*>(pieces.data());
-    message.msg_iovlen = pieces.size();
-    sent = sendmsg(descriptor_, &message, flags);
-  }
+  ssize_t sent = mws::send_now(descriptor_, pieces);
   if (sent >= 0) return size_t(sent);
   failed_ = errno != EAGAIN && errno != EINTR && errno != ENOBUFS;
   return 0;

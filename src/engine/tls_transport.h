@@ -32,6 +32,7 @@ class TlsTransport : public Transport {
 
   int descriptor() const override { return descriptor_; }
   bool may_hold_bytes() const override { return true; }
+  bool reads_all() const override { return true; }
   Mooring mooring() const override { return Mooring::tls; }
   // A stream that ends without close_notify has been cut short: it fails (RFC 8446 §6.1).
   IoResult read(MutableBytes into) override;
@@ -61,6 +62,7 @@ class TlsTransport : public Transport {
   bool finishing_ = false;    // close_notify was written
   bool failed_ = false;       // the socket, or the memory for what it did not take
   bool would_block_ = false;  // OpenSSL wanted more than has arrived
+  bool more_waits_ = false;   // the socket gave all that was asked for, and may have more
   bool last_ = false;         // what OpenSSL writes now ends this write
   std::unique_ptr<SSL, Release> session_;
   std::unique_ptr<BIO, Release> bio_;  // until take_over() gives it to the session

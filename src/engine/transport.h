@@ -33,6 +33,12 @@ class Transport {
   virtual int descriptor() const = 0;
   // Whether bytes may wait inside, from before a loop got the transport.
   virtual bool may_hold_bytes() const { return false; }
+  // A read that does not say to read on has taken all that was there: the descriptor needs to tell
+  // only of what comes after it.
+  virtual bool reads_all() const { return false; }
+  // A stream socket and no more: it may be read and written past this object, see
+  // socket_transport.h, and nothing is ever unsent here.
+  virtual bool is_socket() const { return false; }
   virtual Mooring mooring() const { return Mooring::plain; }
   virtual IoResult read(MutableBytes into) = 0;
   // Sends on what is unsent, then takes from the front of pieces as much as goes without waiting.
