@@ -185,22 +185,28 @@ void Connection::corked(Work work) {
 
 // --- Reading ---
 
-// Where epoll tells only of what is new, all is read that was there: then, of the client's end, it
-// has told.
+// Where epoll tells only of what is new, all is read that was there, and the client's end, once it
+// has told of that. A long message is read in a row as far as that goes, so that its memory is
+// still in the processor's cache when it is whole.
 void Connection::read_some() {
-  constexpr int kRounds = 8;  // or a whole buffer; then the others have their turn
+  constexpr int kRounds = 8;  // or a megabyte; then the others have their turn
+  constexpr size_t kBytes = 1024 * 1024;
   MutableBytes buffer = loop_->receive_buffer_;
   size_t size = 0;
-  for (int round = 0; round < kRounds && size < buffer.size(); round++) {
+  for (int round = 0; round < kRounds && size < kBytes; round++) {
     bool read_on = true;
     if (!holds()) {
-      IoResult got = read(buffer);
+      MutableBytes room = session_room();
+      IoResult got = read(room.empty() ? buffer : room);
       if (got.kind == IoResult::again) return;
       if (got.kind == IoResult::failed) broken_ = true;
       if (got.kind == IoResult::end) client_ended();
       if (got.kind != IoResult::done) return;
       note_heard(now_ms());
-      corked([&] { take(buffer.first(got.size)); });
+      corked([&] {
+        if (room.empty()) take(buffer.first(got.size));
+        else session_.received_in_room(got.size, *this);
+      });
       if (rare_ && rare_->rates) charge(rare_->rates->bytes, site_.limits.bytes, double(got.size));
       size += got.size;
       read_on = got.read_on || hung_up_;
@@ -215,6 +221,15 @@ void Connection::read_some() {
     if (holds()) break;
   }
   loop_->read_again(*this);
+}
+
+// Nowhere if there is no memory: the session will find that out itself.
+MutableBytes Connection::session_room() {
+  try {
+    return session_.room(*this);
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
 }
 
 // What the session leaves is kept for the next turn. Received is new, or all that is held.
@@ -259,6 +274,15 @@ void Connection::on_message(Opcode type, MutableBytes payload) {
   loop_->current_message_ = {};
   interrupt_if_paused();
 }
+
+void Connection::on_gathered(Opcode type, Buffer& message) {
+  loop_->gathered_.begin(message);
+  on_message(type, message.bytes());
+  loop_->gathered_.end();
+  loop_->spare_buffers_.give_back(std::move(message));
+}
+
+Buffer Connection::spare_buffer() { return loop_->spare_buffers_.take(); }
 
 void Connection::on_piece(Opcode type, MutableBytes piece, bool first, bool last) {
   count(Counters::received, type, piece.size(), last);

@@ -183,6 +183,7 @@ class Connection final : private Session::Host, private Timer {
   void send_waiting();
   void drop_waiting();
   void read_some();
+  MutableBytes session_room();
   void take(MutableBytes received);
   void close_if_drained();
   void client_ended();
@@ -193,7 +194,7 @@ class Connection final : private Session::Host, private Timer {
   using Owner = std::shared_ptr<const PreparedMessage>;
   void write_or_queue(Bytes header, Bytes payload, const Owner& owner = {});
   void write(std::span<const iovec> pieces, const Owner& owner = {});
-  void enqueue(Bytes bytes, const Owner& owner = {});
+  void enqueue(Bytes bytes, Owner owner = {});
   void write_failed();
   void write_unsent();
   IoResult read(MutableBytes into) {
@@ -223,6 +224,8 @@ class Connection final : private Session::Host, private Timer {
   uint32_t wanted_events() const;
 
   void on_message(Opcode type, MutableBytes payload) override;
+  void on_gathered(Opcode type, Buffer& message) override;
+  Buffer spare_buffer() override;
   void on_piece(Opcode type, MutableBytes piece, bool first, bool last) override;
   void on_ping(Bytes payload) override;
   void on_pong(Bytes payload) override;
@@ -245,7 +248,15 @@ class Connection final : private Session::Host, private Timer {
     heard_ms_ = when_ms;
     awaits_life_ = false;
   }
-  void count(Counters::Direction direction, Opcode type, size_t bytes, bool whole = true);
+  void count(Counters::Direction direction, Opcode type, size_t bytes, bool whole = true) {
+    auto kind = type == Opcode::text ? Counters::text : Counters::binary;
+    counters_->bytes[direction][kind].add(bytes);
+    totals_.bytes[direction] += bytes;
+    if (site_.limits.idle_ms) message_ms_ = now_ms();
+    if (!whole) return;
+    counters_->messages[direction][kind].add();
+    totals_.messages[direction]++;
+  }
   void blame(Cause cause) {
     if (!std::exchange(caused_, true)) cause_ = cause;
   }

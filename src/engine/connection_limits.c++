@@ -204,16 +204,4 @@ void Connection::go_for_memory() {
   go();
 }
 
-// --- Counting ---
-
-void Connection::count(Counters::Direction direction, Opcode type, size_t bytes, bool whole) {
-  auto kind = type == Opcode::text ? Counters::text : Counters::binary;
-  counters_->bytes[direction][kind].add(bytes);
-  totals_.bytes[direction] += bytes;
-  message_ms_ = now_ms();
-  if (!whole) return;
-  counters_->messages[direction][kind].add();
-  totals_.messages[direction]++;
-}
-
 }  // namespace mws

@@ -143,6 +143,9 @@ void Connection::flush_cork() {
 void Connection::transmit(Bytes header, Bytes payload) {
   if (broken_) return;
   if (!queues() && loop_->corked_ == this) {
+    // The client's own header in front of its message was longer.
+    if (!loop_->cork_.bytes() && loop_->is_received_message(payload))
+      return loop_->cork_.begin_in_place(header, payload);
     if (loop_->cork_.add(header, payload, loop_->is_received(payload))) return;
     flush_cork();
     if (!queues() && !broken_ && loop_->cork_.add(header, payload, loop_->is_received(payload)))
@@ -187,12 +190,17 @@ void Connection::write(std::span<const iovec> pieces, const Owner& owner) {
   owes_fragments_ |= session_.in_fragments();
 }
 
-void Connection::enqueue(Bytes bytes, const Owner& owner) {
+void Connection::enqueue(Bytes bytes, Owner owner) {
   if (broken_) return;
   try {
     auto& queue = rare().queue;
     if (!queue) queue = std::make_unique<SendQueue>();
-    queue->append(bytes, owner);
+    if (!owner && bytes.size() >= SpareBuffers::kLong && loop_->gathered_.may_own(bytes)) {
+      auto message = loop_->gathered_.own(loop_->spare_buffers_);
+      queue->append(bytes, message, message->capacity());
+    } else {
+      queue->append(bytes, std::move(owner));
+    }
   } catch (const std::bad_alloc&) {
     write_failed();
   }

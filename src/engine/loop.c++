@@ -294,6 +294,21 @@ void Loop::Drain::on_due() {
 
 // --- What waits for clients ---
 
+std::shared_ptr<const Buffer> Loop::Gathered::own(SpareBuffers& spare) {
+  struct Owned {
+    explicit Owned(SpareBuffers& its_spare) : spare(its_spare) {}
+    ~Owned() { spare.give_back(std::move(buffer)); }
+    SpareBuffers& spare;
+    Buffer buffer;
+  };
+  if (!owner_) {
+    auto owned = std::make_shared<Owned>(spare);
+    owned->buffer = std::move(*message_);
+    owner_ = {owned, &owned->buffer};
+  }
+  return owner_;
+}
+
 Counters& Loop::counters(unsigned site) {
   if (site >= counters_.size()) counters_.resize(site + 1);
   if (!counters_[site]) counters_[site] = &meters_->counters(site);

@@ -154,9 +154,44 @@ class Loop {
            payload.data() < receive_buffer_.data() + receive_buffer_.size();
   }
 
+  // A message that is being delivered from memory of its own, which whoever must keep some of it may
+  // take over.
+  class Gathered {
+   public:
+    void begin(Buffer& message) {
+      message_ = &message;
+      bytes_ = message.bytes();
+    }
+    void end() {
+      message_ = nullptr;
+      bytes_ = {};
+      owner_.reset();
+    }
+    // Not worth it for a small part of the message.
+    bool may_own(Bytes part) const {
+      return part.data() >= bytes_.data() && part.data() < bytes_.data() + bytes_.size() &&
+             part.size() >= bytes_.size() / 8;
+    }
+    // From then on the memory is the owner's, and goes back to the spare ones with it. Throws
+    // std::bad_alloc.
+    std::shared_ptr<const Buffer> own(SpareBuffers& spare);
+
+   private:
+    Buffer* message_ = nullptr;
+    Bytes bytes_;
+    std::shared_ptr<const Buffer> owner_;
+  };
+
+  // From its first byte, the message that is being delivered, as it lies in the receive buffer.
+  bool is_received_message(Bytes payload) const {
+    return payload.data() == current_message_.data() && is_received(payload);
+  }
+
   std::unique_ptr<uint8_t[]> receive_memory_;
   MutableBytes receive_buffer_;
   DeflateShare deflate_share_;
+  SpareBuffers spare_buffers_;
+  Gathered gathered_;
   Cork cork_;
   Connection* corked_ = nullptr;  // whose output the cork gathers
   Bytes current_message_;

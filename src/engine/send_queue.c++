@@ -38,10 +38,10 @@ void SendQueue::push(Chunk chunk, size_t bytes) {
   memory_ += memory;
 }
 
-void SendQueue::append(Bytes bytes, std::shared_ptr<const void> owner) {
+void SendQueue::append(Bytes bytes, std::shared_ptr<const void> owner, size_t memory) {
   if (!owner || bytes.size() < kReferredFrom) return append(bytes);
   size_t share = bytes.size() / size_t(std::max(owner.use_count(), 1l));
-  push({bytes, {}, std::move(owner)}, share);
+  push({bytes, {}, std::move(owner)}, memory ? memory : share);
   size_ += bytes.size();
 }
 

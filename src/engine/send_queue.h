@@ -20,8 +20,8 @@ class SendQueue {
 
   void append(Bytes bytes);  // copies
   // Refers to the bytes, which stay as they are while their owner lives: it is kept until they are
-  // popped. Without one it copies.
-  void append(Bytes bytes, std::shared_ptr<const void> owner);
+  // popped. Without one it copies. memory is what the owner takes, 0: a share of the bytes.
+  void append(Bytes bytes, std::shared_ptr<const void> owner, size_t memory = 0);
   // The front of the queue, for one write.
   std::span<const iovec> front();
   void pop(size_t size);  // bytes that were written

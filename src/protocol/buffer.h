@@ -2,6 +2,7 @@
 // with what a client announces.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -47,6 +48,7 @@ class Buffer {
   void drop_last(size_t size) { size_ -= size; }
 
   size_t size() const { return size_; }
+  size_t capacity() const { return capacity_; }
   MutableBytes bytes() { return {memory_.get(), size_}; }
 
  private:
@@ -67,6 +69,33 @@ class Buffer {
   };
   std::unique_ptr<uint8_t, Free> memory_;
   size_t size_ = 0, capacity_ = 0;
+};
+
+// Memory of long messages that are done with, for the next ones: memory that is new costs a fault
+// for each of its pages. One thread.
+class SpareBuffers {
+ public:
+  static constexpr size_t kLong = 64 * 1024;        // bytes; shorter ones are not kept
+  static constexpr size_t kMost = 4 * 1024 * 1024;  // bytes, all together
+
+  // The one that was given back last, empty; without memory if there is none.
+  Buffer take() {
+    if (!count_) return {};
+    Buffer taken = std::move(kept_[--count_]);
+    bytes_ -= taken.capacity();
+    return taken;
+  }
+  void give_back(Buffer buffer) {
+    size_t size = buffer.capacity();
+    if (size < kLong || count_ == kept_.size() || bytes_ + size > kMost) return;
+    bytes_ += size;
+    buffer.clear(size);
+    kept_[count_++] = std::move(buffer);
+  }
+
+ private:
+  std::array<Buffer, 16> kept_;
+  size_t count_ = 0, bytes_ = 0;
 };
 
 }  // namespace mws

@@ -194,6 +194,40 @@ size_t Session::take_payload(MutableBytes part, Host& host) {
   return size;
 }
 
+// Memory behind what has been gathered of the message, at least of that size.
+MutableBytes Session::spare(uint64_t size, Host& host) {
+  Partial& p = *partial_;
+  size_t had = p.message.size();
+  if (!p.message.capacity() && p.header.length >= SpareBuffers::kLong)
+    p.message = host.spare_buffer();
+  // Before the last fragment nobody knows the size; the message's memory then doubles.
+  return p.message.spare(size_t(size), p.header.fin ? had + p.remaining : max_message_);
+}
+
+// Only where more is to come than is worth a call of its own, and no more than twice of what has
+// come, so that memory grows with that.
+MutableBytes Session::room(Host& host) {
+  constexpr size_t kWorthIt = 32 * 1024;  // bytes
+  if (!partial_ || state_ != State::open || streams_) return {};
+  Partial& p = *partial_;
+  if (!p.in_frame || is_control(p.header.opcode) || p.compressed || p.remaining < kWorthIt)
+    return {};
+  MutableBytes room = spare(std::min<uint64_t>(p.remaining, p.message.size() + kWorthIt), host);
+  return room.first(size_t(std::min<uint64_t>(room.size(), p.remaining)));
+}
+
+void Session::received_in_room(size_t size, Host& host) {
+  Partial& p = *partial_;
+  MutableBytes part(p.message.spare(0, 0).data(), size);
+  p.message.add_written(size);
+  p.remaining -= size;
+  p.unmask_in_place(part);
+  Rule broken = judge(p.message_type, p.utf8, part, !p.remaining && p.header.fin);
+  if (broken != Rule::none) fail(broken, host);
+  else if (!p.remaining) finish_partial_frame(host);
+  if (ended() || p.idle()) partial_.reset();
+}
+
 // Adds to the message. Last: all of it is there.
 Rule Session::gather(MutableBytes part, bool last, Host& host) {
   Partial& p = *partial_;
@@ -204,9 +238,8 @@ Rule Session::gather(MutableBytes part, bool last, Host& host) {
     result = inflate(inflater_of_partial(host), part, last, p.message, max_message_,
                      host.deflate_share());
   } else {
-    // Before the last fragment nobody knows the size; the message's memory then doubles.
-    uint64_t expected = p.header.fin ? had + p.remaining : max_message_;
-    uint8_t* to = p.message.grow(part.size(), expected);
+    uint8_t* to = spare(part.size(), host).data();
+    p.message.add_written(part.size());
     p.header.masking_key = unmask(to, part.data(), part.size(), p.header.masking_key);
   }
   return judge(p.message_type, p.utf8, p.message.bytes().subspan(had), last, result);
@@ -319,7 +352,7 @@ void Session::finish_partial_frame(Host& host) {
   if (streams_) return;
   // The message leaves the session before the host sees it, so that the host may end the session.
   Buffer message = std::move(p.message);
-  if (state_ == State::open) host.on_message(p.message_type, message.bytes());
+  if (state_ == State::open) host.on_gathered(p.message_type, message);
 }
 
 void Session::handle_control(Opcode opcode, Bytes payload, Host& host) {

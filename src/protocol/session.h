@@ -37,6 +37,10 @@ class Session {
     // A whole message, type text or binary. The payload is writable and lives until the call
     // returns. The host may send, close or abandon the session from here, but not destroy it.
     virtual void on_message(Opcode type, MutableBytes payload) = 0;
+    // The same for a message that the session has gathered: whose memory the host may take.
+    virtual void on_gathered(Opcode type, Buffer& message) { on_message(type, message.bytes()); }
+    // Memory for a long message, where the host has some: whoever has none takes new.
+    virtual Buffer spare_buffer() { return {}; }
     // A piece of a message, in place of on_message where the session streams: what has arrived,
     // whatever the frames are. Without a last piece the message is none: it broke a rule, or either
     // side closed. The last one may be empty, no other may. What was told of a text so far is the
@@ -77,6 +81,10 @@ class Session {
   // once so many bytes have been inflated or it was interrupted. The next call begins with that
   // suffix. What arrives after the end is dropped.
   MutableBytes receive(MutableBytes input, Host& host, uint64_t inflate_at_most = UINT64_MAX);
+  // Where the next bytes of a long message may be read to past receive(), which saves a copy; empty
+  // where they may not. Such bytes are told of by received_in_room(). Throws std::bad_alloc.
+  MutableBytes room(Host& host);
+  void received_in_room(size_t size, Host& host);
   // From inside of an event: receive() stops behind the frame that it is at and all events of
   // that, or, where it streams, behind the piece.
   void interrupt() { inflate_left_ = 0; }
@@ -132,6 +140,7 @@ class Session {
   void take_whole_compressed(Opcode type, Bytes payload, Host& host);
   uint8_t* take_rest_of_header(uint8_t* at, uint8_t* end, Host& host);
   size_t take_payload(MutableBytes part, Host& host);
+  MutableBytes spare(uint64_t size, Host& host);
   Rule gather(MutableBytes part, bool last, Host& host);
   Rule stream(MutableBytes part, bool last, Host& host);
   size_t stream_inflated(MutableBytes part, Host& host);
