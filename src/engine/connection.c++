@@ -53,6 +53,11 @@ Connection::Rare& Connection::rare() {
   return *rare_;
 }
 
+void Connection::keep(uint64_t id, std::unique_ptr<Record> record) {
+  id_ = id;
+  if (record) rare().record = std::move(record);
+}
+
 // --- What the endpoint asks for, but sending ---
 
 bool Connection::close(uint16_t code, std::string_view reason, Cause cause) {
@@ -60,15 +65,16 @@ bool Connection::close(uint16_t code, std::string_view reason, Cause cause) {
   blame(cause);
   phase_ = Phase::closing;
   drop_waiting();
-  if (shown_) shown_->open = false;
+  if (shown()) shown()->open = false;
   set_deadline(site_.limits.close_timeout_ms);
   return true;
 }
 
-void Connection::show(Shown& shown) {
-  shown_ = &shown;
-  shown.high_water = high_water();
-  shown.backlog = buffered_amount();
+void Connection::show(Shown* shown) {
+  rare().shown = shown;
+  if (!shown) return;
+  shown->high_water = high_water();
+  shown->backlog = buffered_amount();
 }
 
 void Connection::abort(Cause cause) {
@@ -97,7 +103,7 @@ void Connection::cancel_timer(uint32_t id) {
 void Connection::run(const std::function<void()>& work, const std::function<void()>& counted) {
   if (phase_ == Phase::gone) return;
   corked(work);
-  if (shown_) shown_->backlog = backlog();
+  show_backlog();
   counted();
   settle();
   loop_->note_time(*this);
@@ -338,7 +344,7 @@ void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean)
   counters_->closed[code_index(code)].add();
   counters_->causes[size_t(cause_)].add();
   site_.connection_ended(*this, code, reason, clean);
-  shown_ = nullptr;
+  if (rare_) rare_->shown = nullptr;
   drop_waiting();
   if (!rare_ || !rare_->timers) return;
   for (auto& timer : rare_->timers->all) loop_->timers_.cancel(timer);
@@ -352,7 +358,7 @@ void Connection::tell_closed(uint16_t code, std::string_view reason, bool clean)
 // for.
 void Connection::settle() {
   if (phase_ == Phase::gone) return;
-  if (shown_) shown_->backlog = backlog();
+  show_backlog();
   if (drained()) tell_drained();
   note_buffered();
   if (drained()) loop_->read_again(*this);  // once more, as that ended a message in fragments
@@ -363,7 +369,7 @@ void Connection::settle() {
     phase_ = Phase::lingering;
     set_deadline(kLingerTimeout_ms);
   }
-  if (shown_) shown_->backlog = backlog();
+  show_backlog();
   uint32_t wanted = wanted_events();
   if (holds_bytes_ && (wanted & EPOLLIN)) {
     holds_bytes_ = false;

@@ -77,7 +77,7 @@ class Connection final : private Session::Host, private Timer {
   static constexpr uint64_t kLingerTimeout_ms = 2000;  // for the client's end of stream
   // So much of what a client sent compressed is inflated in a row, and what is left of the message
   // with which it is reached; then the others have their turn, and what waits to be sent counts.
-  static constexpr uint64_t kInflatedAtOnce = 256 * 1024;  // bytes
+  static constexpr uint32_t kInflatedAtOnce = 256 * 1024;  // bytes
   // A client that reads as much of what waits gets the time for closing anew.
   static constexpr size_t kProgress = 16 * 1024;  // bytes
 
@@ -88,10 +88,7 @@ class Connection final : private Session::Host, private Timer {
              const Site& site = Site::unlimited());
   ~Connection();
   // What the site's owner keeps with it. Before a loop has it.
-  void keep(uint64_t id, std::unique_ptr<Record> record) {
-    id_ = id;
-    record_ = std::move(record);
-  }
+  void keep(uint64_t id, std::unique_ptr<Record> record);
 
   // may_compress: where the client has agreed to it and it is worth it.
   SendResult send(Opcode type, Bytes payload, bool may_compress = true);
@@ -121,7 +118,7 @@ class Connection final : private Session::Host, private Timer {
     std::atomic<size_t> backlog = 0;  // what buffered_amount() was at the end of the last event
     std::atomic<bool> open = true;    // until a close frame goes out
   };
-  void show(Shown& shown);
+  void show(Shown* shown);  // nullptr: nothing; throws std::bad_alloc
   // on_drained will be called if nothing waits when this work is done, or once that is so. To who
   // sends fragments, the messages that wait for the last one do not count.
   void owe_drained(bool to_fragments = false) {
@@ -151,7 +148,7 @@ class Connection final : private Session::Host, private Timer {
   size_t high_water() const { return site_.limits.high_water; }  // bytes
   const Site& site() const { return site_; }
   uint64_t id() const { return id_; }
-  Record* record() const { return record_.get(); }
+  Record* record() const { return rare_ ? rare_->record.get() : nullptr; }
   Mooring mooring() const { return transport_->mooring(); }
   struct Totals {
     uint64_t bytes[2] = {};     // [Counters::Direction], of payload, inflated
@@ -285,14 +282,22 @@ class Connection final : private Session::Host, private Timer {
     size_t memory_waiting() const {
       return (queue ? queue->memory() : 0) + (waiting ? waiting->bytes : 0);
     }
-    bool empty() const { return !queue && !waiting && !held && !timers && !rates; }
+    bool empty() const {
+      return !queue && !waiting && !held && !timers && !rates && !record && !shown;
+    }
     std::unique_ptr<SendQueue> queue;  // only while it holds something
     std::unique_ptr<Waiting> waiting;
     std::unique_ptr<Held> held;
     std::unique_ptr<EndpointTimers> timers;  // from the first that is set on
     std::unique_ptr<Rates> rates;            // where the site limits them
+    std::unique_ptr<Record> record;
+    Shown* shown = nullptr;
   };
   Rare& rare();
+  Shown* shown() const { return rare_ ? rare_->shown : nullptr; }
+  void show_backlog() {
+    if (shown()) rare_->shown->backlog = backlog();
+  }
 
   // In this order what every message needs lies together.
   Phase phase_ = Phase::open;
@@ -318,7 +323,6 @@ class Connection final : private Session::Host, private Timer {
   Loop* loop_ = nullptr;
   Counters* counters_ = nullptr;  // of the site, on this loop
   Endpoint& endpoint_;
-  Shown* shown_ = nullptr;
   size_t buffered_ = 0;  // memory for what waits, as the loop has counted it
   std::shared_ptr<Attachment> attachment_;
   const Site& site_;
@@ -328,7 +332,6 @@ class Connection final : private Session::Host, private Timer {
   Session session_;
   // The others:
   std::unique_ptr<Transport> transport_;
-  std::unique_ptr<Record> record_;
   uint64_t id_ = 0;
   uint64_t opened_ms_ = 0;
   Connection* next_ = nullptr;  // in the loop's list

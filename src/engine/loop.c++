@@ -84,7 +84,7 @@ void Loop::run() {
   serves_many_ = true;
   thread_ = std::this_thread::get_id();
   // Mail that was posted before the quit is delivered: it may bring a connection.
-  while (!quit_asked_ || first_ || has_mail()) turn();
+  while (!quit_asked_ || first_ || has_mail_) turn();
 }
 
 void Loop::run_while_connected() {
@@ -97,7 +97,9 @@ void Loop::run_while_connected() {
 void Loop::turn() {
   epoll_event events[512];
   serves_.store(nullptr, std::memory_order_relaxed);
-  int count = epoll_wait(epoll_, events, 512, wait_ms());
+  int for_ms = wait_ms();
+  int count = epoll_wait(epoll_, events, 512, for_ms && may_sleep() ? for_ms : 0);
+  sleeps_.store(false, std::memory_order_relaxed);
   recent_ms();
   LoopCounters* measured = ++turns_ & 15 ? nullptr : meters_->loop_counters();
   uint64_t woke_ns = measured ? monotonic_ns() : 0;
@@ -110,7 +112,7 @@ void Loop::turn() {
     else if (tag) static_cast<Connection*>(tag)->loop_events(event.events);
   }
   events_ = {};
-  if (std::exchange(own_mail_, false)) deliver_mail();
+  if (has_mail_.load(std::memory_order_relaxed)) deliver_mail();
   for (Connection* now = std::exchange(read_again_, nullptr); now;) {
     Connection& connection = *now;
     now = connection.next_to_read_;
@@ -125,7 +127,7 @@ void Loop::turn() {
 }
 
 int Loop::wait_ms() {
-  if (read_again_ || own_mail_) return 0;
+  if (read_again_) return 0;
   if (timers_.empty()) return -1;
   uint64_t now_ms = recent_ms(), due_ms = timers_.next_due_ms();
   if (due_ms > now_ms + 2 * kBehind_ms) now_ms += kBehind_ms;  // and look again then
@@ -143,15 +145,14 @@ void Loop::any_thread_adopt(std::unique_ptr<Connection> connection, std::vector<
 }
 
 void Loop::any_thread_post_mail(std::unique_ptr<Mail> mail) {
-  bool first;
+  bool wakes;
   {
     std::lock_guard lock(mail_lock_);
-    first = mail_.empty();
     mail_.push_back(std::move(mail));
+    has_mail_.store(true, std::memory_order_relaxed);
+    wakes = sleeps_.exchange(false);
   }
-  if (!first) return;
-  if (is_this_thread()) own_mail_ = true;
-  else wake();
+  if (wakes) wake();
 }
 
 void Loop::any_thread_stop(uint16_t close_code, uint64_t grace_ms) {
@@ -219,15 +220,16 @@ void Loop::wake() {
   [[maybe_unused]] ssize_t size = write(wakeup_, &one, sizeof one);
 }
 
-bool Loop::has_mail() {
+// From then on whoever posts wakes the loop.
+bool Loop::may_sleep() {
   std::lock_guard lock(mail_lock_);
-  return !mail_.empty();
+  sleeps_ = mail_.empty();
+  return sleeps_;
 }
 
 void Loop::take_wakeup() {
   uint64_t count;
   [[maybe_unused]] ssize_t size = read(wakeup_, &count, sizeof count);
-  deliver_mail();
 }
 
 void Loop::deliver_mail() {
@@ -235,6 +237,7 @@ void Loop::deliver_mail() {
   {
     std::lock_guard lock(mail_lock_);
     mail.swap(mail_);
+    has_mail_.store(false, std::memory_order_relaxed);
   }
   for (auto& each : mail) {
     try {

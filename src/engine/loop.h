@@ -121,7 +121,7 @@ class Loop {
   void turn();
   int wait_ms();
   void start(std::unique_ptr<Connection> connection, MutableBytes early);
-  bool has_mail();
+  bool may_sleep();
   void take_wakeup();
   void deliver_mail();
   void begin_stop_if_asked();
@@ -154,8 +154,8 @@ class Loop {
            payload.data() < receive_buffer_.data() + receive_buffer_.size();
   }
 
-  // A message that is being delivered from memory of its own, which whoever must keep some of it may
-  // take over.
+  // A message that is being delivered from memory of its own, which whoever must keep some of it
+  // may take over.
   class Gathered {
    public:
     void begin(Buffer& message) {
@@ -222,9 +222,11 @@ class Loop {
   std::atomic<size_t> buffered_ = 0;
   std::atomic<bool> sheds_ = false;
 
-  bool own_mail_ = false;  // this thread has posted some, for which nobody woke the loop
+  std::atomic<bool> has_mail_ = false;
   std::mutex mail_lock_;
   std::vector<std::unique_ptr<Mail>> mail_;  // under mail_lock_
+  // Or is about to: it must be woken to look at its mail. Set under mail_lock_ while there is none.
+  std::atomic<bool> sleeps_ = false;
 
   // The connections' turns in a drain.
   struct Drain final : Timer {

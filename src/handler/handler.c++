@@ -130,28 +130,29 @@ void Handler::on_open(Connection& connection) noexcept {
   peer.connection = &connection;
   try {
     if (workers_) give_strand(peer, connection);
-    if (peer.companion) peer.companion->loop_open(peer, connection);
+    if (peer.companion()) peer.companion()->loop_open(peer, connection);
   } catch (const std::bad_alloc&) {
-    peer.on_workers.reset();
+    peer.drop_workers();
     return connection.abort();
   }
   bool is_told =
       !table_.open || dispatch("open", connection, Strand::Kind::notice, {},
                                [this](ws_connection& to, Bytes) { table_.open(state_, &to); });
-  if (!is_told) peer.on_workers.reset();
+  if (!is_told) peer.drop_workers();
 }
 
 // With all that its end will need.
 void Handler::give_strand(ws_connection& peer, Connection& connection) {
-  peer.remote = Remote::make(peer, connection);
-  std::weak_ptr<Remote> remote = peer.remote;
+  ws_connection::Rare& rare = peer.make_rare();
+  rare.remote = Remote::make(peer, connection);
+  std::weak_ptr<Remote> remote = rare.remote;
   auto resume = [remote] {
     if (auto there = remote.lock())
       there->any_thread_post([](Connection& c) { c.resume(Connection::by_host); });
   };
   auto last = [this, &peer] {
     if (!table_.close) return;
-    const auto& end = *peer.on_workers;
+    const auto& end = *peer.on_workers();
     call("close", peer, false, [&] {
       table_.close(state_, &peer, end.close_code, end.close_reason, end.close_reason_size,
                    end.close_clean);
@@ -159,7 +160,7 @@ void Handler::give_strand(ws_connection& peer, Connection& connection) {
   };
   auto on_workers = std::make_unique<ws_connection::OnWorkers>();
   on_workers->strand = std::make_shared<Strand>(*workers_, resume, last);
-  peer.on_workers = std::move(on_workers);
+  rare.on_workers = std::move(on_workers);
 }
 
 void Handler::on_message(Connection& connection, Opcode type, Bytes payload) noexcept {
@@ -193,11 +194,11 @@ void Handler::on_pong(Connection& connection, Bytes payload) noexcept {
 }
 
 void Handler::on_drained(Connection& connection) noexcept {
-  if (auto& companion = peer_of(connection).companion) companion->loop_drained();
-  if (auto& subscriptions = peer_of(connection).subscriptions) subscriptions->loop_drained();
+  if (auto* companion = peer_of(connection).companion()) companion->loop_drained();
+  if (auto* subscriptions = peer_of(connection).subscriptions()) subscriptions->loop_drained();
   if (!table_.drained) return;
   // One that has not run yet tells of all that was sent so far.
-  auto* there = peer_of(connection).on_workers.get();
+  auto* there = peer_of(connection).on_workers();
   if (there && there->drained_waits.exchange(true)) return;
   dispatch("drained", connection, Strand::Kind::notice, {},
            [this, there](ws_connection& to, Bytes) {
@@ -208,7 +209,7 @@ void Handler::on_drained(Connection& connection) noexcept {
 
 void Handler::on_timer(Connection& connection, uint32_t id) noexcept {
   if (!table_.timer) return;
-  auto* there = peer_of(connection).on_workers.get();
+  auto* there = peer_of(connection).on_workers();
   uint32_t turn = there ? there->timer_turns_done[id] : 0;
   dispatch("timer", connection, Strand::Kind::notice, {},
            [this, id, there, turn](ws_connection& to, Bytes) {
@@ -239,10 +240,10 @@ void Handler::on_close(Connection& connection, uint16_t code, std::string_view r
                        bool clean) noexcept {
   ws_connection& peer = peer_of(connection);
   peer.ended = true;
-  peer.subscriptions.reset();
-  if (peer.remote) peer.remote->gone();
-  if (peer.companion) peer.companion->loop_gone();
-  if (ws_connection::OnWorkers* there = peer.on_workers.get()) {
+  peer.drop_subscriptions();
+  if (peer.remote()) peer.remote()->gone();
+  if (peer.companion()) peer.companion()->loop_gone();
+  if (ws_connection::OnWorkers* there = peer.on_workers()) {
     there->close_code = code;
     there->close_clean = clean;
     there->close_reason_size = uint8_t(reason.copy(there->close_reason, kMaxCloseReason));
@@ -312,7 +313,7 @@ bool Handler::dispatch(const char* callback, Connection& connection, Strand::Kin
     call(callback, peer, true, [&] { made(peer, payload); });
     return true;
   }
-  if (!peer.on_workers) return false;
+  if (!peer.on_workers()) return false;
   try {
     auto event = [this, callback, made, held = peer.shared_from_this(), &site = connection.site(),
                   copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
@@ -320,7 +321,7 @@ bool Handler::dispatch(const char* callback, Connection& connection, Strand::Kin
       call(callback, *held, false, [&] { made(*held, copy); });
       if (brings_message(callback)) site.message_took(monotonic_ns() - before_ns);
     };
-    if (!peer.on_workers->strand->add(kind, payload.size(), std::move(event)))
+    if (!peer.on_workers()->strand->add(kind, payload.size(), std::move(event)))
       connection.pause(Connection::by_host);
     return true;
   } catch (const std::bad_alloc&) {
@@ -342,7 +343,7 @@ void Handler::call(const char* callback, ws_connection& peer, bool on_loop, Call
   current_call = outer;
   if (fine) return;
   if (on_loop) peer.connection->close(kCloseInternalError, "");
-  else worker_insist([&] { peer.remote->any_thread_close(kCloseInternalError, ""); });
+  else worker_insist([&] { peer.remote()->any_thread_close(kCloseInternalError, ""); });
 }
 
 // False, and a line in the log, if an exception left it.

@@ -33,7 +33,7 @@ static_assert(Connection::kTimers == WS_TIMERS);
 template <class Work>
 ws_result now_or_soon(ws_connection& peer, Work work) {
   if (!current_call.on_loop)
-    return or_no_memory([&] { return peer.remote->any_thread_post(work) ? WS_OK : WS_CLOSED; });
+    return or_no_memory([&] { return peer.remote()->any_thread_post(work) ? WS_OK : WS_CLOSED; });
   if (peer.ended) return WS_CLOSED;
   return or_no_memory([&] {
     work(*peer.connection);
@@ -46,13 +46,13 @@ template <class Work>
 ws_result timer_now_or_soon(ws_connection& peer, uint32_t id, Work work) {
   if (current_call.on_loop) return now_or_soon(peer, work);
   return or_no_memory([&] {
-    auto& there = *peer.on_workers;
+    auto& there = *peer.on_workers();
     uint32_t turn = there.timer_turns_asked[id] + 1;
     auto on_loop = [&there, id, turn, work](Connection& to) {
       there.timer_turns_done[id] = turn;
       work(to);
     };
-    if (!peer.remote->any_thread_post(on_loop)) return WS_CLOSED;
+    if (!peer.remote()->any_thread_post(on_loop)) return WS_CLOSED;
     there.timer_turns_asked[id] = turn;
     return WS_OK;
   });
@@ -74,7 +74,7 @@ ws_result send(ws_connection* connection, ws_type type, const void* data, size_t
     return mistake(peer, CALLER, "send", kNotUtf8, WS_INVALID);
   if (on_loop) return result_of(peer->connection->send(Opcode(type), payload, may_compress));
   return or_no_memory([&] {
-    return result_of(peer->remote->any_thread_send(
+    return result_of(peer->remote()->any_thread_send(
         std::make_shared<PreparedMessage>(Opcode(type), payload, may_compress)));
   });
 }
@@ -85,14 +85,14 @@ ws_result send_buffer(ws_connection* connection, const ws_buffer* buffer) noexce
   if (!buffer) return mistake(peer, CALLER, "send_buffer", "NULL is no buffer", WS_INVALID);
   if (current_call.on_loop) return result_of(peer->connection->send(message_of(*buffer)));
   return or_no_memory(
-      [&] { return result_of(peer->remote->any_thread_send(message_of(*buffer))); });
+      [&] { return result_of(peer->remote()->any_thread_send(message_of(*buffer))); });
 }
 
 // What the message that is sent in fragments is after its next piece: the text is checked on the
 // way. Or what is wrong with the piece.
 const char* follow_fragment(const ws_connection& peer, ws_type type, Bytes piece, bool last,
                             ws_connection::Fragments& now) {
-  if (peer.fragments) now = *peer.fragments;
+  if (peer.fragments()) now = *peer.fragments();
   if (now.type != type) return "another type than that of the first piece";
   if (type == WS_TEXT && (!now.utf8.feed(piece) || (last && !now.utf8.complete()))) return kNotUtf8;
   return nullptr;
@@ -101,7 +101,7 @@ const char* follow_fragment(const ws_connection& peer, ws_type type, Bytes piece
 SendResult send_fragment_of(ws_connection& peer, Opcode type, Bytes piece, bool last) {
   if (current_call.on_loop) return peer.connection->send_fragment(type, piece, last);
   std::vector<uint8_t> copy(piece.begin(), piece.end());
-  return peer.remote->any_thread_send(
+  return peer.remote()->any_thread_send(
       piece.size(),
       [copy = std::move(copy), type, last](Connection& to) { to.send_fragment(type, copy, last); },
       true);
@@ -121,7 +121,8 @@ ws_result send_fragment(ws_connection* connection, ws_type type, const void* dat
   return or_no_memory([&] {
     auto fragments = last ? nullptr : std::make_unique<ws_connection::Fragments>(now);
     SendResult sent = send_fragment_of(*peer, Opcode(type), piece, last);
-    if (sent != SendResult::closed) peer->fragments = std::move(fragments);
+    if (sent != SendResult::closed && (fragments || peer->fragments()))
+      peer->make_rare().fragments = std::move(fragments);
     return result_of(sent);
   });
 }
@@ -135,7 +136,7 @@ ws_result ping(ws_connection* connection, const void* data, size_t size) noexcep
   if (current_call.on_loop) return result_of(peer->connection->ping(payload));
   return or_no_memory([&] {
     std::vector<uint8_t> copy(payload.begin(), payload.end());
-    return result_of(peer->remote->any_thread_send(
+    return result_of(peer->remote()->any_thread_send(
         size, [copy = std::move(copy)](Connection& to) { to.ping(copy); }));
   });
 }
@@ -150,8 +151,8 @@ ws_result close(ws_connection* connection, uint16_t code, const char* reason,
   uint16_t sent = code ? code : kCloseNoCode;
   if (!current_call.on_loop)
     return or_no_memory(
-        [&] { return peer->remote->any_thread_close(sent, text) ? WS_OK : WS_CLOSED; });
-  if (peer->remote) peer->remote->closing();
+        [&] { return peer->remote()->any_thread_close(sent, text) ? WS_OK : WS_CLOSED; });
+  if (peer->remote()) peer->remote()->closing();
   return peer->connection->close(sent, text) ? WS_OK : WS_CLOSED;
 }
 
@@ -159,8 +160,8 @@ ws_result abort(ws_connection* connection) noexcept {
   ws_connection* peer = in_callback_of(connection, CALLER, "abort");
   if (!peer) return WS_WRONG_THREAD;
   if (!current_call.on_loop)
-    return or_no_memory([&] { return peer->remote->any_thread_abort() ? WS_OK : WS_CLOSED; });
-  if (peer->remote) peer->remote->closing();
+    return or_no_memory([&] { return peer->remote()->any_thread_abort() ? WS_OK : WS_CLOSED; });
+  if (peer->remote()) peer->remote()->closing();
   return now_or_soon(*peer, [](Connection& to) { to.abort(); });
 }
 
@@ -168,20 +169,20 @@ size_t buffered_amount(const ws_connection* connection) noexcept {
   ws_connection* peer = in_callback_of(connection, CALLER, "buffered_amount");
   if (!peer) return 0;
   return current_call.on_loop ? peer->connection->buffered_amount()
-                              : peer->remote->buffered_amount();
+                              : peer->remote()->buffered_amount();
 }
 
 ws_result pause(ws_connection* connection) noexcept {
   ws_connection* peer = in_callback_of(connection, CALLER, "pause");
   if (!peer) return WS_WRONG_THREAD;
-  if (peer->on_workers) peer->on_workers->strand->pause();
+  if (peer->on_workers()) peer->on_workers()->strand->pause();
   return now_or_soon(*peer, [](Connection& to) { to.pause(Connection::by_endpoint); });
 }
 
 ws_result resume(ws_connection* connection) noexcept {
   ws_connection* peer = in_callback_of(connection, CALLER, "resume");
   if (!peer) return WS_WRONG_THREAD;
-  if (peer->on_workers) peer->on_workers->strand->resume();
+  if (peer->on_workers()) peer->on_workers()->strand->resume();
   return now_or_soon(*peer, [](Connection& to) { to.resume(Connection::by_endpoint); });
 }
 
@@ -225,11 +226,12 @@ ws_handle handle(ws_connection* connection) noexcept {
   ws_connection* peer = in_callback_of(connection, CALLER, "handle");
   if (!peer) return {0};
   try {
-    if (!peer->remote) {
-      peer->remote = Remote::make(*peer, *peer->connection);
-      if (peer->ended) peer->remote->gone();  // asked for in close: it names what is gone
+    if (!peer->remote()) {
+      ws_connection::Rare& rare = peer->make_rare();
+      rare.remote = Remote::make(*peer, *peer->connection);
+      if (peer->ended) peer->remote()->gone();  // asked for in close: it names what is gone
     }
-    return {peer->remote->id()};
+    return {peer->remote()->id()};
   } catch (const std::bad_alloc&) {
     return {0};
   }

@@ -42,8 +42,9 @@ SubscribeFrom subscribe_from(const ws_subscription& how) {
 ws_result loop_subscribe(ws_connection& peer, std::string_view topic, const SubscribeFrom& from) {
   Hub* hub = process_hub();
   if (!hub || peer.ended) return hub ? WS_CLOSED : WS_NO_MEMORY;
-  if (!peer.subscriptions) peer.subscriptions = std::make_unique<Subscriptions>(*hub, peer);
-  return peer.subscriptions->loop_subscribe(topic, from) ? WS_OK : WS_LIMIT;
+  if (!peer.subscriptions())
+    peer.make_rare().subscriptions = std::make_unique<Subscriptions>(*hub, peer);
+  return peer.subscriptions()->loop_subscribe(topic, from) ? WS_OK : WS_LIMIT;
 }
 
 // From elsewhere.
@@ -60,7 +61,7 @@ ws_result soon_subscribe(Remote& remote, std::string_view topic, const Subscribe
 ws_result soon_unsubscribe(Remote& remote, std::string_view topic) {
   bool on_its_way = remote.any_thread_post([name = std::string(topic)](Connection& connection) {
     auto& peer = static_cast<ws_connection&>(*connection.attachment());
-    if (peer.subscriptions) peer.subscriptions->loop_unsubscribe(name);
+    if (peer.subscriptions()) peer.subscriptions()->loop_unsubscribe(name);
   });
   return on_its_way ? WS_OK : WS_CLOSED;
 }
@@ -75,7 +76,7 @@ ws_result subscribe(ws_connection* connection, const char* topic, size_t topic_s
   std::string_view name(topic, topic_size);
   return or_no_memory([&] {
     return current_call.on_loop ? loop_subscribe(*peer, name, subscribe_from(given))
-                                : soon_subscribe(*peer->remote, name, subscribe_from(given));
+                                : soon_subscribe(*peer->remote(), name, subscribe_from(given));
   });
 }
 
@@ -86,8 +87,8 @@ ws_result unsubscribe(ws_connection* connection, const char* topic, size_t topic
     return mistake(peer, CALLER, "unsubscribe", wrong, WS_INVALID);
   std::string_view name(topic, topic_size);
   return or_no_memory([&] {
-    if (!current_call.on_loop) return soon_unsubscribe(*peer->remote, name);
-    if (peer->subscriptions) peer->subscriptions->loop_unsubscribe(name);
+    if (!current_call.on_loop) return soon_unsubscribe(*peer->remote(), name);
+    if (peer->subscriptions()) peer->subscriptions()->loop_unsubscribe(name);
     return peer->ended ? WS_CLOSED : WS_OK;
   });
 }

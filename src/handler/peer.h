@@ -22,20 +22,17 @@ class Handler;
 struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_connection> {
   ws_connection(mws::Handler& of, const mws::HandshakeRequest& request,
                 const char* const* keep_headers)
-      : handler(of),
-        id(request.connection_id),
-        facts(request, keep_headers),
-        companion(request.companion) {}
+      : handler(of), id(request.connection_id), facts(request, keep_headers) {
+    if (request.companion) make_rare().companion = request.companion;
+  }
 
   mws::Handler& handler;
   const uint64_t id;  // 0: it has none
   mws::KeptFacts facts;
-  const std::shared_ptr<mws::Companion> companion;  // where the kind of handler has one
   void* user_data = nullptr;
   mws::Connection* connection = nullptr;  // from on_open to the return of on_close
-  std::shared_ptr<mws::Remote> remote;    // from the first handle on; with workers from on_open on
   bool ended = false;                     // on_close has come; the loop's
-  std::unique_ptr<mws::Subscriptions> subscriptions;  // from the first one on; the loop's
+
   struct OnWorkers {
     std::shared_ptr<mws::Strand> strand;
     // What close tells, from on_close on.
@@ -49,12 +46,38 @@ struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_co
     uint32_t timer_turns_done[WS_TIMERS];     // the loop's
     std::atomic<bool> drained_waits = false;  // is on its way; any thread
   };
-  std::unique_ptr<OnWorkers> on_workers;  // from on_open on where callbacks run on workers
   struct Fragments {
     ws_type type;
     mws::Utf8Validator utf8;
   };
-  std::unique_ptr<Fragments> fragments;  // while a message is sent in several
+  // What many connections do without: nullptr for those.
+  mws::Companion* companion() const { return rare_ ? rare_->companion.get() : nullptr; }
+  mws::Subscriptions* subscriptions() const { return rare_ ? rare_->subscriptions.get() : nullptr; }
+  OnWorkers* on_workers() const { return rare_ ? rare_->on_workers.get() : nullptr; }
+  Fragments* fragments() const { return rare_ ? rare_->fragments.get() : nullptr; }
+  mws::Remote* remote() const { return rare_ ? rare_->remote.get() : nullptr; }
+
+  struct Rare {
+    std::shared_ptr<mws::Companion> companion;  // where the kind of handler has one
+    std::shared_ptr<mws::Remote> remote;  // from the first handle on; with workers from on_open on
+    std::unique_ptr<mws::Subscriptions> subscriptions;  // from the first one on; the loop's
+    std::unique_ptr<OnWorkers> on_workers;  // from on_open on where callbacks run on workers
+    std::unique_ptr<Fragments> fragments;   // while a message is sent in several
+  };
+  // To set one of them. Throws std::bad_alloc.
+  Rare& make_rare() {
+    if (!rare_) rare_ = std::make_unique<Rare>();
+    return *rare_;
+  }
+  void drop_workers() {
+    if (rare_) rare_->on_workers.reset();
+  }
+  void drop_subscriptions() {
+    if (rare_) rare_->subscriptions.reset();
+  }
+
+ private:
+  std::unique_ptr<Rare> rare_;
 };
 
 namespace mws {

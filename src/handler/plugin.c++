@@ -22,7 +22,7 @@ std::string wrong_with_plugin(const Plugin& plugin) {
 namespace {
 
 PluginConnection& companion_of(ws_connection* connection) {
-  return static_cast<PluginConnection&>(*connection->companion);
+  return static_cast<PluginConnection&>(*connection->companion());
 }
 
 int handshake(void* state, ws_request* request) {

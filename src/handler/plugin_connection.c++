@@ -295,12 +295,13 @@ bool PluginConnection::mistake(const char* function, const char* what) {
 // --- The connection's life ---
 
 void PluginConnection::loop_open(ws_connection& peer, Connection& connection) {
-  if (!peer.remote) peer.remote = Remote::make(peer, connection);
+  ws_connection::Rare& rare = peer.make_rare();
+  if (!rare.remote) rare.remote = Remote::make(peer, connection);
   std::lock_guard hold(lock_);
   for (const Remote::Work& each : early_) each(connection);
   early_.clear();
   early_bytes_ = 0;
-  remote_ = peer.remote;
+  remote_ = rare.remote;
   peer_ = &peer;
   if (ended_) remote_->closing();
   room_.notify_all();

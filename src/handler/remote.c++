@@ -35,12 +35,15 @@ Register& connections() {
 std::shared_ptr<Remote> Remote::make(ws_connection& peer, Connection& connection) {
   uint64_t id = ++connections().last_id;
   std::shared_ptr<Remote> remote(new Remote(peer, connection, id));
-  {
+  connection.show(&remote->shown_);
+  try {
     auto& part = connections().of(id);
     std::lock_guard hold(part.lock);
     part.remotes.emplace(id, remote);
+  } catch (...) {
+    connection.show(nullptr);
+    throw;
   }
-  connection.show(remote->shown_);
   return remote;
 }
 
@@ -162,8 +165,8 @@ bool Remote::any_thread_call(std::function<void(ws_connection&)> call) {
   auto run = [held = peer_.shared_from_this(), call = std::move(call)](bool on_loop) {
     held->handler.run_posted(*held, on_loop, call);
   };
-  if (peer_.on_workers)
-    peer_.on_workers->strand->add(Strand::Kind::notice, 0, [run = std::move(run)] { run(false); });
+  if (peer_.on_workers())
+    peer_.on_workers()->strand->add(Strand::Kind::notice, 0, [run = std::move(run)] { run(false); });
   else add({[run = std::move(run)](Connection&) { run(true); }, 0});
   return true;
 }

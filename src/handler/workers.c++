@@ -48,29 +48,46 @@ std::shared_ptr<Strand> Workers::pop() {
   return strand;
 }
 
+// With lock_. One at a time is woken, and wakes the next if work is left: waking is dear, and those
+// that are awake may have taken it all by then.
+bool Workers::wakes_one() {
+  if (!ready_ || !idle_ || waking_) return false;
+  waking_ = true;
+  return true;
+}
+
 void Workers::schedule(std::shared_ptr<Strand> strand) noexcept {
-  std::lock_guard hold(lock_);
-  if (finishing_ && !alive_) return;
-  push(std::move(strand));
-  if (ready_ > idle_ && threads_.size() < most_ && !finishing_) {
-    try {
-      add_thread();
-    } catch (const std::exception&) {
-      // Fewer will do: start() made one.
+  bool wakes;
+  {
+    std::lock_guard hold(lock_);
+    if (finishing_ && !alive_) return;
+    push(std::move(strand));
+    if (ready_ > idle_ && threads_.size() < most_ && !finishing_) {
+      try {
+        add_thread();
+      } catch (const std::exception&) {
+        // Fewer will do: start() made one.
+      }
     }
+    wakes = wakes_one();
   }
-  wanted_.notify_one();
+  if (wakes) wanted_.notify_one();
 }
 
 void Workers::work() {
   std::unique_lock lock(lock_);
   while (true) {
-    idle_++;
-    wanted_.wait(lock, [this] { return ready_ || finishing_; });
-    idle_--;
+    while (!ready_ && !finishing_) {
+      idle_++;
+      wanted_.wait(lock);
+      idle_--;
+      waking_ = false;
+    }
     if (!ready_) break;
     auto strand = pop();
+    bool wakes = wakes_one();
     lock.unlock();
+    if (wakes) wanted_.notify_one();
     bool more = strand->run_one();
     if (!more) strand.reset();
     lock.lock();

@@ -46,6 +46,7 @@ class Workers {
   void add_thread();
   void push(std::shared_ptr<Strand> strand);
   std::shared_ptr<Strand> pop();
+  bool wakes_one();
 
   const unsigned most_;
   std::mutex lock_;
@@ -55,6 +56,7 @@ class Workers {
   size_t ready_ = 0;
   std::vector<std::thread> threads_;
   unsigned idle_ = 0, alive_ = 0;
+  bool waking_ = false;  // one that was idle has been told, and has not looked yet
   bool finishing_ = false;
 };
 

@@ -80,7 +80,7 @@ Session::Partial& Session::partial() {
   return *partial_;
 }
 
-MutableBytes Session::receive(MutableBytes input, Host& host, uint64_t inflate_at_most) {
+MutableBytes Session::receive(MutableBytes input, Host& host, uint32_t inflate_at_most) {
   inflate_left_ = inflate_at_most;
   uint8_t* at = input.data();
   uint8_t* end = at + input.size();
@@ -300,7 +300,8 @@ Inflater::Result Session::inflate(Inflater& inflater, Bytes part, bool last, Buf
     if (last && result == Inflater::Result::good) result = inflater.finish(out, limit);
   });
   share.count(Counters::received, out.size() - had, part.size());
-  inflate_left_ -= std::min<uint64_t>(inflate_left_, out.size() - had);
+  if (inflate_left_ != UINT32_MAX)
+    inflate_left_ -= uint32_t(std::min<uint64_t>(inflate_left_, out.size() - had));
   return result;
 }
 

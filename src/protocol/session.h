@@ -69,10 +69,10 @@ class Session {
 
   explicit Session(const SessionSettings& settings)
       : max_message_(settings.max_message_bytes),
+        max_fragments_(settings.max_fragments),
         deflate_(settings.deflate),
         allows_reserved_close_codes_(settings.allows_reserved_close_codes),
-        streams_(settings.streams),
-        max_fragments_(settings.max_fragments) {}
+        streams_(settings.streams) {}
   explicit Session(uint64_t max_message_bytes, const DeflateParameters& deflate = {})
       : Session(SessionSettings{.max_message_bytes = max_message_bytes, .deflate = deflate}) {}
 
@@ -80,7 +80,7 @@ class Session {
   // it stops between two frames, or inside of one that has not arrived whole or that it streams,
   // once so many bytes have been inflated or it was interrupted. The next call begins with that
   // suffix. What arrives after the end is dropped.
-  MutableBytes receive(MutableBytes input, Host& host, uint64_t inflate_at_most = UINT64_MAX);
+  MutableBytes receive(MutableBytes input, Host& host, uint32_t inflate_at_most = UINT32_MAX);
   // Where the next bytes of a long message may be read to past receive(), which saves a copy; empty
   // where they may not. Such bytes are told of by received_in_room(). Throws std::bad_alloc.
   MutableBytes room(Host& host);
@@ -169,11 +169,11 @@ class Session {
   uint64_t max_message_;
   std::unique_ptr<Partial, PartialDeleter> partial_;
   std::unique_ptr<Takeover> takeover_;
-  uint64_t inflate_left_ = 0;  // bytes, until receive() stops: at once with 0
+  uint32_t inflate_left_ = 0;  // bytes, until receive() stops: at once with 0; UINT32_MAX: never
+  uint32_t max_fragments_;
   DeflateParameters deflate_;
   bool allows_reserved_close_codes_;
   bool streams_;
-  uint32_t max_fragments_;
   bool in_fragments_ = false;
   State state_ = State::open;
 };

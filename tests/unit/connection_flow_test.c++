@@ -250,7 +250,7 @@ TEST_F(ConnectionFlowTest, WhatIsShownOfTheBacklogIsNothingOnceItIsSaidToBeDrain
   int drained = 0;
   client.room = 0;
   log.then_on_open = [&](Connection& c) {
-    c.show(shown);
+    c.show(&shown);
     c.send(Opcode::binary, bytes_of(numbered(0, 2 << 20)));
   };
   log.then_on_drained = [&](Connection& c) {
