@@ -15,7 +15,7 @@ import sanitizer
 from harness import BUILD, TOP, configured
 
 HANDLER_FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden", "-Iinclude"]
-
+WORKER_MATTERS = {f"test_{name}" for name in ("children", "churn", "drain", "lifecycle", "limits", "standalone", "storm", "browser")}
 
 # As their authors compile plugins of apache-websocket: with httpd's headers, by a C compiler.
 PLUGIN_FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
@@ -53,6 +53,15 @@ def plugins():
     source = TOP / "tests/integration/plugins"
     command = [*shlex.split(configured("CC")), *PLUGIN_FLAGS, *sanitizer.compiler_flags(), *configured("HTTPD_CPPFLAGS").split()]
     return compiled(source.glob("*.c"), BUILD / sanitizer.NAME / "tests/integration-plugins", command, list(source.glob("*.h")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Outside of its accepting and of its children's ends, the worker MPM is to the module what the event MPM is."""
+    for item in items:
+        values = item.callspec.params.values() if hasattr(item, "callspec") else []
+        if "worker" in values and item.module.__name__ not in WORKER_MATTERS:
+            item.add_marker(pytest.mark.soak)
 
 
 @pytest.fixture(scope="session", params=["event", "worker", "prefork"])
