@@ -59,11 +59,12 @@ Loop::Loop(size_t receive_bytes, std::unique_ptr<Meters> meters, Budget* budget)
       receive_buffer_(receive_memory_.get(), receive_bytes),
       meters_(meters ? std::move(meters) : std::make_unique<OwnMeters>()),
       budget_(budget) {
-  timers_.make_room_for(1);  // the drain's
+  timers_.make_room_for(timers_reserved_);
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   wakeup_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  // Each write tells anew, so that nobody has to read what was written.
   if (epoll_ < 0 || wakeup_ < 0 ||
-      !tell_epoll(epoll_, EPOLL_CTL_ADD, wakeup_, &wakeup_tag, EPOLLIN)) {
+      !tell_epoll(epoll_, EPOLL_CTL_ADD, wakeup_, &wakeup_tag, EPOLLIN | EPOLLET)) {
     int error = errno;
     if (epoll_ >= 0) close(epoll_);
     if (wakeup_ >= 0) close(wakeup_);
@@ -84,7 +85,7 @@ void Loop::run() {
   serves_many_ = true;
   thread_ = std::this_thread::get_id();
   // Mail that was posted before the quit is delivered: it may bring a connection.
-  while (!quit_asked_ || first_ || has_mail_) turn();
+  while (!quit_asked_ || first_ || has_mail()) turn();
 }
 
 void Loop::run_while_connected() {
@@ -106,10 +107,14 @@ void Loop::turn() {
   events_ = {events, size_t(std::max(count, 0))};
   for (epoll_event& event : events_) {
     void* tag = event.data.ptr;
-    if (tag == &wakeup_tag) take_wakeup();
-    else if (tag == &descriptor_tag) when_readable_();
+    if (tag == &wakeup_tag) continue;  // mail is looked after below
+    if (tag == &descriptor_tag) when_readable_();
     else if (Source* source = source_of(tag)) source->on_ready(event.events);
-    else if (tag) static_cast<Connection*>(tag)->loop_events(event.events);
+    else if (tag) {
+      auto* connection = static_cast<Connection*>(tag);
+      if (!connection->loop_) deliver_mail();  // which brings it
+      if (event.data.ptr) connection->loop_events(event.events);
+    }
   }
   events_ = {};
   if (has_mail_.load(std::memory_order_relaxed)) deliver_mail();
@@ -136,24 +141,6 @@ int Loop::wait_ms() {
 }
 
 // --- From other threads ---
-
-void Loop::any_thread_adopt(std::unique_ptr<Connection> connection, std::vector<uint8_t> early) {
-  any_thread_tell_if_held_up();  // this one will have to wait for it
-  any_thread_post([this, c = std::move(connection), e = std::move(early)]() mutable {
-    start(std::move(c), e);
-  });
-}
-
-void Loop::any_thread_post_mail(std::unique_ptr<Mail> mail) {
-  bool wakes;
-  {
-    std::lock_guard lock(mail_lock_);
-    mail_.push_back(std::move(mail));
-    has_mail_.store(true, std::memory_order_relaxed);
-    wakes = sleeps_.exchange(false);
-  }
-  if (wakes) wake();
-}
 
 void Loop::any_thread_stop(uint16_t close_code, uint64_t grace_ms) {
   uint64_t asked = uint64_t(close_code) << 32 | std::min<uint64_t>(grace_ms, UINT32_MAX);
@@ -212,40 +199,6 @@ void Loop::await_writable(int descriptor) const {
   constexpr int kLook_ms = 100;
   pollfd awaited[] = {{descriptor, POLLOUT, 0}, {readable_, POLLIN, 0}};
   poll(awaited, 2, kLook_ms);
-}
-
-void Loop::wake() {
-  uint64_t one = 1;
-  // It fails only when the counter is full, and then the loop is awake.
-  [[maybe_unused]] ssize_t size = write(wakeup_, &one, sizeof one);
-}
-
-// From then on whoever posts wakes the loop.
-bool Loop::may_sleep() {
-  std::lock_guard lock(mail_lock_);
-  sleeps_ = mail_.empty();
-  return sleeps_;
-}
-
-void Loop::take_wakeup() {
-  uint64_t count;
-  [[maybe_unused]] ssize_t size = read(wakeup_, &count, sizeof count);
-}
-
-void Loop::deliver_mail() {
-  std::vector<std::unique_ptr<Mail>> mail;
-  {
-    std::lock_guard lock(mail_lock_);
-    mail.swap(mail_);
-    has_mail_.store(false, std::memory_order_relaxed);
-  }
-  for (auto& each : mail) {
-    try {
-      each->run();
-    } catch (const std::bad_alloc&) {
-      // No memory for another connection: it is gone with its mail.
-    }
-  }
 }
 
 void Loop::begin_stop_if_asked() {
@@ -344,16 +297,6 @@ void Loop::shed() {
 }
 
 // --- Connections ---
-
-void Loop::start(std::unique_ptr<Connection> connection, MutableBytes early) {
-  counters(connection->site().number);
-  reserve_timers(1);  // from here on there is memory for what follows
-  connections_++;
-  Connection& started = *connection.release();  // the list owns it
-  started.loop_start(*this, early);
-  if (stopping_) started.loop_stop(stop_code_);
-  else if (drain_.close_code) started.loop_drain(drain_.close_code);
-}
 
 void Loop::link(Connection& connection) {
   connection.next_ = first_;

@@ -116,13 +116,18 @@ class Loop {
     virtual void run() = 0;
   };
 
-  void any_thread_post_mail(std::unique_ptr<Mail> mail);
+  template <class Task>
+  struct Posted;
+
+  // patient: the newcomer that it brings, where nobody waits for its start.
+  void any_thread_post_mail(std::unique_ptr<Mail> mail, Connection* patient = nullptr);
   void wake();
   void turn();
   int wait_ms();
   void start(std::unique_ptr<Connection> connection, MutableBytes early);
   bool may_sleep();
-  void take_wakeup();
+  bool has_mail();
+  void forget(Connection& connection);
   void deliver_mail();
   void begin_stop_if_asked();
   void begin_drain(uint16_t close_code, uint64_t over_ms);
@@ -202,7 +207,7 @@ class Loop {
   Connection* graveyard_ = nullptr;   // those that are gone, until the turn ends
   Connection* read_again_ = nullptr;  // those to read before the loop waits, a list of its own
   size_t connections_ = 0;
-  size_t timers_reserved_ = 1;  // the drain's
+  size_t timers_reserved_ = 2;  // the drain's and the look's
   // When the clock was last read: some milliseconds ago at most when the work for a connection
   // begins.
   std::atomic<uint64_t> noted_ms_ = 0;
@@ -222,11 +227,21 @@ class Loop {
   std::atomic<size_t> buffered_ = 0;
   std::atomic<bool> sheds_ = false;
 
-  std::atomic<bool> has_mail_ = false;
+  std::atomic<bool> has_mail_ = false;  // that cannot wait; set under mail_lock_
   std::mutex mail_lock_;
-  std::vector<std::unique_ptr<Mail>> mail_;  // under mail_lock_
-  // Or is about to: it must be woken to look at its mail. Set under mail_lock_ while there is none.
+  // Under mail_lock_:
+  std::vector<std::unique_ptr<Mail>> mail_;
+  // Or is about to: it must be woken to look at its mail. Set while that can wait.
   std::atomic<bool> sleeps_ = false;
+  bool looks_ = false;  // it will come soon though nobody tells it
+
+  struct Look final : Timer {
+    explicit Look(Loop& of) : loop(of) {}
+    void begin();
+    void on_due() override;
+    Loop& loop;
+  };
+  Look look_{*this};
 
   // The connections' turns in a drain.
   struct Drain final : Timer {
@@ -250,13 +265,15 @@ class Loop {
 };
 
 template <class Task>
+struct Loop::Posted final : Mail {
+  explicit Posted(Task t) : task(std::move(t)) {}
+  void run() override { task(); }
+  Task task;
+};
+
+template <class Task>
 void Loop::any_thread_post(Task task) {
-  struct Posted final : Mail {
-    explicit Posted(Task t) : task(std::move(t)) {}
-    void run() override { task(); }
-    Task task;
-  };
-  any_thread_post_mail(std::make_unique<Posted>(std::move(task)));
+  any_thread_post_mail(std::make_unique<Posted<Task>>(std::move(task)));
 }
 
 }  // namespace mws
