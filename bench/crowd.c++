@@ -104,7 +104,7 @@ int main(int argc, char** argv) {
   std::vector<const char*> words(argv + 1 + tls, argv + argc);
   if (words.size() == 2 && std::string_view(words[0]) == "taken") {
     Processes server(atoi(words[1]));
-    printf("cpu_s=%.2f memory_kb=%.0f\n", server.cpu_s(), server.memory_kb());
+    printf("cpu_s=%.6f memory_kb=%.0f\n", server.cpu_s(), server.memory_kb());
     return 0;
   }
   if (words.size() == 4) {

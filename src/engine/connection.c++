@@ -43,19 +43,19 @@ Connection::Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint,
       session_(settings),
       transport_(std::move(transport)) {
   if (site.limits.messages.per_s || site.limits.bytes.per_s)
-    rare().rates = std::make_unique<Rates>();
+    make_rare().rates = std::make_unique<Rates>();
 }
 
 Connection::~Connection() = default;
 
-Connection::Rare& Connection::rare() {
+Connection::Rare& Connection::make_rare() {
   if (!rare_) rare_ = std::make_unique<Rare>();
   return *rare_;
 }
 
 void Connection::keep(uint64_t id, std::unique_ptr<Record> record) {
   id_ = id;
-  if (record) rare().record = std::move(record);
+  if (record) make_rare().record = std::move(record);
 }
 
 // --- What the endpoint asks for, but sending ---
@@ -71,7 +71,7 @@ bool Connection::close(uint16_t code, std::string_view reason, Cause cause) {
 }
 
 void Connection::show(Shown* shown) {
-  rare().shown = shown;
+  make_rare().shown = shown;
   if (!shown) return;
   shown->high_water = high_water();
   shown->backlog = buffered_amount();
@@ -85,7 +85,7 @@ void Connection::abort(Cause cause) {
 
 void Connection::set_timer(uint32_t id, uint64_t in_ms) {
   if (!told_open_) return;
-  auto& timers = rare().timers;
+  auto& timers = make_rare().timers;
   if (!timers) {
     auto made = std::make_unique<EndpointTimers>();
     loop_->reserve_timers(kTimers);
@@ -229,15 +229,6 @@ void Connection::read_some() {
   loop_->read_again(*this);
 }
 
-// Nowhere if there is no memory: the session will find that out itself.
-MutableBytes Connection::session_room() {
-  try {
-    return session_.room(*this);
-  } catch (const std::bad_alloc&) {
-    return {};
-  }
-}
-
 // What the session leaves is kept for the next turn. Received is new, or all that is held.
 void Connection::take(MutableBytes received) {
   MutableBytes rest = reads() ? session_.receive(received, *this, kInflatedAtOnce) : received;
@@ -245,7 +236,7 @@ void Connection::take(MutableBytes received) {
     if (holds()) rare_->held.reset();
     return;
   }
-  auto& held = rare().held;
+  auto& held = make_rare().held;
   if (!held) {
     held = std::make_unique<Held>();
     held->bytes.assign(rest.begin(), rest.end());
@@ -280,15 +271,6 @@ void Connection::on_message(Opcode type, MutableBytes payload) {
   loop_->current_message_ = {};
   interrupt_if_paused();
 }
-
-void Connection::on_gathered(Opcode type, Buffer& message) {
-  loop_->gathered_.begin(message);
-  on_message(type, message.bytes());
-  loop_->gathered_.end();
-  loop_->spare_buffers_.give_back(std::move(message));
-}
-
-Buffer Connection::spare_buffer() { return loop_->spare_buffers_.take(); }
 
 void Connection::on_piece(Opcode type, MutableBytes piece, bool first, bool last) {
   count(Counters::received, type, piece.size(), last);

@@ -302,7 +302,7 @@ class Connection final : private Session::Host, private Timer {
     std::unique_ptr<Record> record;
     Shown* shown = nullptr;
   };
-  Rare& rare();
+  Rare& make_rare();
   Shown* shown() const { return rare_ ? rare_->shown : nullptr; }
   void show_backlog() {
     if (shown()) rare_->shown->backlog = backlog();

@@ -92,7 +92,7 @@ bool Connection::is_dropped() {
 // Between the fragments of one message no other may go (§5.4).
 bool Connection::send_later(std::shared_ptr<const PreparedMessage> message) {
   if (!session_.may_send()) return false;
-  auto& waiting = rare().waiting;
+  auto& waiting = make_rare().waiting;
   if (!waiting) waiting = std::make_unique<Waiting>();
   size_t bytes = message->payload().size();
   waiting->messages.push_back(std::move(message));
@@ -193,7 +193,7 @@ void Connection::write(std::span<const iovec> pieces, const Owner& owner) {
 void Connection::enqueue(Bytes bytes, Owner owner) {
   if (broken_) return;
   try {
-    auto& queue = rare().queue;
+    auto& queue = make_rare().queue;
     if (!queue) queue = std::make_unique<SendQueue>();
     if (!owner && bytes.size() >= SpareBuffers::kLong && loop_->gathered_.may_own(bytes)) {
       auto message = loop_->gathered_.own(loop_->spare_buffers_);

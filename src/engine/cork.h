@@ -20,8 +20,8 @@ class Cork {
   static constexpr size_t kBytes = 64 * 1024;
   static constexpr size_t kReferFrom = 2048;  // bytes; below it, copying costs less
 
-  // Instead of add() where nothing is gathered: the payload stays, and what lies in front of it may
-  // be written over.
+  // Instead of add() where nothing is gathered: the payload stays, and in front of it is room for
+  // the header, which is written there.
   void begin_in_place(Bytes header, Bytes payload) {
     auto* at = const_cast<uint8_t*>(payload.data()) - header.size();
     memcpy(at, header.data(), header.size());

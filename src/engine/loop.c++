@@ -22,7 +22,7 @@ namespace {
 // What epoll's data points to where it is no connection.
 alignas(2) char wakeup_tag, descriptor_tag;
 
-// So far recent_ms() is behind the clock, and more.
+// recent_ms() is behind the clock by less than this.
 constexpr uint64_t kBehind_ms = 50;
 
 // A source is told from a connection by its lowest bit.
@@ -249,21 +249,6 @@ void Loop::Drain::on_due() {
 }
 
 // --- What waits for clients ---
-
-std::shared_ptr<const Buffer> Loop::Gathered::own(SpareBuffers& spare) {
-  struct Owned {
-    explicit Owned(SpareBuffers& its_spare) : spare(its_spare) {}
-    ~Owned() { spare.give_back(std::move(buffer)); }
-    SpareBuffers& spare;
-    Buffer buffer;
-  };
-  if (!owner_) {
-    auto owned = std::make_shared<Owned>(spare);
-    owned->buffer = std::move(*message_);
-    owner_ = {owned, &owned->buffer};
-  }
-  return owner_;
-}
 
 Counters& Loop::counters(unsigned site) {
   if (site >= counters_.size()) counters_.resize(site + 1);

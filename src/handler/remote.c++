@@ -166,7 +166,8 @@ bool Remote::any_thread_call(std::function<void(ws_connection&)> call) {
     held->handler.run_posted(*held, on_loop, call);
   };
   if (peer_.on_workers())
-    peer_.on_workers()->strand->add(Strand::Kind::notice, 0, [run = std::move(run)] { run(false); });
+    peer_.on_workers()->strand->add(Strand::Kind::notice, 0,
+                                    [run = std::move(run)] { run(false); });
   else add({[run = std::move(run)](Connection&) { run(true); }, 0});
   return true;
 }

@@ -18,7 +18,7 @@ struct Ways {
   size_t longest_read = SIZE_MAX;  // bytes
   bool streams = false;
   bool interrupts = false;  // in each event
-  uint64_t inflate_at_most = UINT64_MAX;
+  uint32_t inflate_at_most = UINT32_MAX;
 };
 
 template <class S>

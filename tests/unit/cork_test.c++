@@ -51,6 +51,46 @@ TEST(Cork, CopiesWhatIsSmallAndRefersToWhatIsLarge) {
   EXPECT_EQ(cork.pieces()[1].iov_len, large.size());
 }
 
+// A message in a receive buffer, behind its client's header.
+struct Received {
+  explicit Received(std::string payload) : buffer("123456" + payload) {}
+  Bytes payload() const { return bytes_of(buffer).subspan(6); }
+  std::string buffer;
+};
+
+TEST(Cork, LeavesALoneMessageWhereItIs) {
+  Cork cork;
+  Received small("payload");
+  cork.begin_in_place(bytes_of("hd"), small.payload());
+  ASSERT_EQ(cork.pieces().size(), 1u);
+  EXPECT_EQ(cork.pieces()[0].iov_base, small.buffer.data() + 4);
+  EXPECT_EQ(gathered(cork), "hdpayload");
+  EXPECT_EQ(small.buffer, "1234hdpayload");
+  EXPECT_EQ(cork.bytes(), 9u);
+}
+
+TEST(Cork, CopiesASmallOneTogetherWithWhatFollows) {
+  Cork cork;
+  Received small("payload");
+  cork.begin_in_place(bytes_of("hd"), small.payload());
+  ASSERT_TRUE(add(cork, "h2", "next", false));
+  small.buffer.assign(small.buffer.size(), '#');
+  EXPECT_EQ(cork.pieces().size(), 1u);
+  EXPECT_EQ(gathered(cork), "hdpayloadh2next");
+  cork.clear();
+  ASSERT_TRUE(add(cork, "h3", "alone", false));
+  EXPECT_EQ(gathered(cork), "h3alone");
+}
+
+TEST(Cork, RefersToALargeOneBesideWhatFollows) {
+  Cork cork;
+  Received large(std::string(Cork::kReferFrom, 'l'));
+  cork.begin_in_place(bytes_of("hd"), large.payload());
+  ASSERT_TRUE(add(cork, "h2", "next", false));
+  ASSERT_EQ(cork.pieces().size(), 2u);
+  EXPECT_EQ(gathered(cork), "hd" + std::string(Cork::kReferFrom, 'l') + "h2next");
+}
+
 TEST(Cork, PutsPiecesThatAreCopiedTogether) {
   std::string large(Cork::kReferFrom, 'l');
   Cork cork;

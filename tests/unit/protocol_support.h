@@ -232,7 +232,7 @@ class Recorder final : public Session::Host {
 // Each read lies in memory of its own, exactly as long as it is, so that a sanitizer sees a step
 // over its end. What the session leaves is read next; returns how often it did.
 inline size_t receive(Session& session, Recorder& host, std::string_view read,
-                      uint64_t inflate_at_most = UINT64_MAX) {
+                      uint32_t inflate_at_most = UINT32_MAX) {
   auto memory = std::make_unique<uint8_t[]>(read.size());
   std::copy(read.begin(), read.end(), memory.get());
   MutableBytes rest(memory.get(), read.size());
@@ -253,7 +253,7 @@ struct Start {
   bool allows_reserved_close_codes = false;
   bool streams = false;
   bool interrupts = false;  // each event does
-  uint64_t inflate_at_most = UINT64_MAX;
+  uint32_t inflate_at_most = UINT32_MAX;
 
   SessionSettings settings() const {
     return {.max_message_bytes = limit,
