@@ -1,7 +1,7 @@
 # mod_websocket. `make help` lists the targets; everything that is built goes into build/.
 
 # Targets that work without, or before, ./configure.
-UNCONFIGURED := help run check check-layers check-format format fuzz clean distclean dist node
+UNCONFIGURED := help run bench check check-layers check-format format fuzz clean distclean dist node
 
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out $(UNCONFIGURED),$(GOALS)),)
@@ -308,8 +308,10 @@ format: ## format C and C++ files (clang-format)
 
 bench-build: $(BENCHES:%=build/bench/%)
 
-bench: all bench-build ## run the benchmarks
-	bench/run
+bench: ## install what the benchmarks need, build and run them
+	@tools/need build bench
+	@+$(MAKE) $(PARALLEL) --no-print-directory all bench-build
+	@bench/run
 
 bench-peers: all bench-build $(PEERS:%=build/bench/peers/%) ## measure other servers beside it, those that are installed (tools/need peers)
 	bench/run-peers
