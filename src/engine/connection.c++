@@ -134,7 +134,7 @@ void Connection::loop_start(Loop& loop, MutableBytes early) {
 void Connection::loop_events(uint32_t events) {
   if (phase_ == Phase::gone) return;
   if (events & EPOLLOUT) write_unsent();
-  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) hung_up_ = true;
+  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) reads_to_end_ = true;
   if (reads()) {
     if (events & ~uint32_t(EPOLLOUT)) read_some();
   } else {
@@ -191,9 +191,9 @@ void Connection::corked(Work work) {
 
 // --- Reading ---
 
-// Where epoll tells only of what is new, all is read that was there, and the client's end, once it
-// has told of that. A long message is read in a row as far as that goes, so that its memory is
-// still in the processor's cache when it is whole.
+// Where epoll tells only of what is new, all is read that was there: behind urgent data (TCP's) and
+// up to the client's end, once it has told of these. A long message is read in a row as far as that
+// goes, so that its memory is still in the processor's cache when it is whole.
 void Connection::read_some() {
   constexpr int kRounds = 8;  // or a megabyte; then the others have their turn
   constexpr size_t kBytes = 1024 * 1024;
@@ -215,7 +215,7 @@ void Connection::read_some() {
       });
       if (rare_ && rare_->rates) charge(rare_->rates->bytes, site_.limits.bytes, double(got.size));
       size += got.size;
-      read_on = got.read_on || hung_up_;
+      read_on = got.read_on || reads_to_end_;
     } else if (reads()) {
       corked([&] { take(rare_->held->rest()); });
     }
@@ -388,7 +388,7 @@ void Connection::set_deadline(uint64_t in_ms) {
 uint32_t Connection::wanted_events() const {
   uint32_t reading = reads() ? uint32_t(EPOLLIN) : 0;
   if (unsent()) return reading | EPOLLOUT;
-  return reading && reads_all_ ? EPOLLIN | EPOLLRDHUP | uint32_t(EPOLLET) : reading;
+  return reading && reads_all_ ? EPOLLIN | EPOLLRDHUP | EPOLLPRI | uint32_t(EPOLLET) : reading;
 }
 
 // Whoever ends must hear of the client's end.

@@ -318,7 +318,7 @@ class Connection final : private Session::Host, private Timer {
   bool told_open_ = false;       // on_open was called, on_close not yet
   bool broken_ = false;          // a write or an allocation failed
   bool client_ended_ = false;    // its end of stream was read
-  bool hung_up_ = false;         // epoll has told of that end, or of an error
+  bool reads_to_end_ = false;    // a short read may not be the last: see read_some()
   bool holds_bytes_ = false;     // reading paused while the transport or held may hold bytes
   bool reads_again_ = false;     // is in that list
   bool owes_drained_ = false;    // something had to wait since on_drained was called

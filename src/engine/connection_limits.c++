@@ -95,7 +95,8 @@ void Connection::end_if_over(uint64_t now, uint64_t& next_ms) {
   // read as the loop stood still.
   if (!reads()) message_ms_ = uint32_t(now);
   auto silent_ms = [&] {
-    return uint64_t(uint32_t(uint32_t(now) - (session_.in_message() ? heard_ms_ : message_ms_)));
+    uint32_t since_ms = uint32_t(now) - (session_.in_message() ? heard_ms_ : message_ms_);
+    return int32_t(since_ms) < 0 ? uint64_t(0) : uint64_t(since_ms);  // later than now: just read
   };
   if (silent_ms() >= limits.idle_ms) read_some();
   if (phase_ == Phase::open && !broken_) end_after(limits.idle_ms, silent_ms(), Cause::idle);

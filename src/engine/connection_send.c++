@@ -196,8 +196,9 @@ void Connection::enqueue(Bytes bytes, Owner owner) {
     auto& queue = make_rare().queue;
     if (!queue) queue = std::make_unique<SendQueue>();
     if (!owner && bytes.size() >= SpareBuffers::kLong && loop_->gathered_.may_own(bytes)) {
+      bool counts = !loop_->gathered_.is_owned();  // once, with all of its memory
       auto message = loop_->gathered_.own(loop_->spare_buffers_);
-      queue->append(bytes, message, message->capacity());
+      queue->append(bytes, message, counts ? message->capacity() : bytes.size());
     } else {
       queue->append(bytes, std::move(owner));
     }

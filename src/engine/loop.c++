@@ -91,6 +91,7 @@ void Loop::run() {
 void Loop::run_while_connected() {
   thread_ = std::this_thread::get_id();
   read_clock();
+  spare_buffers_.keep_none();  // one connection is not worth it
   deliver_mail();
   while (first_) turn();
 }
@@ -101,7 +102,8 @@ void Loop::turn() {
   int for_ms = wait_ms();
   int count = epoll_wait(epoll_, events, 512, for_ms && may_sleep() ? for_ms : 0);
   sleeps_.store(false, std::memory_order_relaxed);
-  recent_ms();
+  if (!count) read_clock();  // the ticks may have stood still meanwhile
+  else recent_ms();
   LoopCounters* measured = ++turns_ & 15 ? nullptr : meters_->loop_counters();
   uint64_t woke_ns = measured ? monotonic_ns() : 0;
   events_ = {events, size_t(std::max(count, 0))};

@@ -177,6 +177,7 @@ class Loop {
       return part.data() >= bytes_.data() && part.data() < bytes_.data() + bytes_.size() &&
              part.size() >= bytes_.size() / 8;
     }
+    bool is_owned() const { return owner_ != nullptr; }
     // From then on the memory is the owner's, and goes back to the spare ones with it. Throws
     // std::bad_alloc.
     std::shared_ptr<const Buffer> own(SpareBuffers& spare);

@@ -99,7 +99,7 @@ IoResult TlsTransport::read(MutableBytes into) {
   if (finishing_) return read_end();
   size_t size = 0;
   int got = 1;
-  would_block_ = more_waits_ = false;
+  would_block_ = false;
   BIO_clear_retry_flags(SSL_get_rbio(session_.get()));
   if (ERR_peek_error()) ERR_clear_error();  // of somebody else on this thread
   while (got > 0 && size < into.size() && (!size || holds_bytes())) {
@@ -122,9 +122,11 @@ IoResult TlsTransport::read(MutableBytes into) {
 // Behind close_notify only the end of the stream matters.
 IoResult TlsTransport::read_end() {
   uint8_t ignored[4096];
-  IoResult got = read_socket(descriptor_, ignored);
-  got.size = 0;
-  return got;
+  for (int rounds = 0; rounds < 16; rounds++) {
+    IoResult got = read_socket(descriptor_, ignored);
+    if (got.kind != IoResult::done) return got;
+  }
+  return {IoResult::done, 0, true};  // others have their turn
 }
 
 int TlsTransport::bio_read(BIO* bio, char* into, int size) {
@@ -135,6 +137,7 @@ int TlsTransport::bio_read(BIO* bio, char* into, int size) {
     memcpy(into, &self.received_[self.received_read_], left);
     self.received_read_ += left;
     if (self.received_read_ == self.received_.size()) self.received_ = {}, self.received_read_ = 0;
+    self.more_waits_ = true;
     return int(left);
   }
   ssize_t got = receive_now(self.descriptor_, {reinterpret_cast<uint8_t*>(into), size_t(size)});

@@ -62,7 +62,7 @@ class TlsTransport : public Transport {
   bool finishing_ = false;    // close_notify was written
   bool failed_ = false;       // the socket, or the memory for what it did not take
   bool would_block_ = false;  // OpenSSL wanted more than has arrived
-  bool more_waits_ = false;   // the socket gave all that was asked for, and may have more
+  bool more_waits_ = false;   // the socket may have more: it gave all that it was asked for last
   bool last_ = false;         // what OpenSSL writes now ends this write
   std::unique_ptr<SSL, Release> session_;
   std::unique_ptr<BIO, Release> bio_;  // until take_over() gives it to the session

@@ -119,6 +119,7 @@ ws_result send_fragment(ws_connection* connection, ws_type type, const void* dat
   if (const char* wrong = follow_fragment(*peer, type, piece, last, now))
     return mistake(peer, CALLER, kSelf, wrong, WS_INVALID);
   return or_no_memory([&] {
+    if (!last) peer->make_rare();  // before anything is sent
     auto fragments = last ? nullptr : std::make_unique<ws_connection::Fragments>(now);
     SendResult sent = send_fragment_of(*peer, Opcode(type), piece, last);
     if (sent != SendResult::closed && (fragments || peer->fragments()))

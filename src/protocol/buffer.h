@@ -78,6 +78,8 @@ class SpareBuffers {
   static constexpr size_t kLong = 64 * 1024;        // bytes; shorter ones are not kept
   static constexpr size_t kMost = 4 * 1024 * 1024;  // bytes, all together
 
+  // From now on nothing is kept.
+  void keep_none() { keeps_ = false; }
   // The one that was given back last, empty; without memory if there is none.
   Buffer take() {
     if (!count_) return {};
@@ -87,7 +89,7 @@ class SpareBuffers {
   }
   void give_back(Buffer buffer) {
     size_t size = buffer.capacity();
-    if (size < kLong || count_ == kept_.size() || bytes_ + size > kMost) return;
+    if (!keeps_ || size < kLong || count_ == kept_.size() || bytes_ + size > kMost) return;
     bytes_ += size;
     buffer.clear(size);
     kept_[count_++] = std::move(buffer);
@@ -96,6 +98,7 @@ class SpareBuffers {
  private:
   std::array<Buffer, 16> kept_;
   size_t count_ = 0, bytes_ = 0;
+  bool keeps_ = true;
 };
 
 }  // namespace mws

@@ -124,4 +124,4 @@ def test_without_apt_it_says_what_is_missing_and_lets_the_build_try(machine):
 
 
 def test_an_unknown_set_is_refused(machine):
-    assert machine.need("build", "everything") == (2, "", "need: no such set: everything (build, test, fuzz, format, peers)\n")
+    assert machine.need("build", "everything") == (2, "", "need: no such set: everything (build, test, fuzz, bench, format, peers)\n")

@@ -39,7 +39,7 @@ Events echoed(int messages, size_t read_size, size_t takes,
 
 Events wanted(int messages) {
   Events all;
-  for (int i = 0; i < messages; i++) all.push_back("text " + long_message(i));
+  for (int i = 0; i < messages; i++) all.push_back(joined("text", long_message(i)));
   all.push_back("close 1000");
   return all;
 }
@@ -67,9 +67,9 @@ TEST(LongMessages, MayBeSentSeveralTimes) {
   };
   Events all;
   for (int i = 0; i < 3; i++) {
-    all.push_back("text " + long_message(i));
-    all.push_back("text " + long_message(i).substr(100'000));
-    all.push_back("text " + long_message(i).substr(0, 200'000));
+    all.push_back(joined("text", long_message(i)));
+    all.push_back(joined("text", long_message(i).substr(100'000)));
+    all.push_back(joined("text", long_message(i).substr(0, 200'000)));
   }
   all.push_back("close 1000");
   EXPECT_EQ(echoed(3, 50'000, 7000, again), all);
