@@ -114,6 +114,7 @@ bool may_be_added(std::string_view name, std::string_view value) {
 KeptFacts::KeptFacts(const HandshakeRequest& request, const char* const* keep_headers)
     : keep_headers_(keep_headers) {
   std::vector<ws_text> texts;
+  texts.reserve(kKeptFacts + count(keep_headers));
   for (size_t i = 0; i < kKeptFacts; i++) texts.push_back(request.facts.get(ws_fact(i)));
   for (size_t i = 0; i < count(keep_headers); i++) texts.push_back(request.header(keep_headers[i]));
 

@@ -61,13 +61,13 @@ Hold* hold_of(conn_rec* c) {
 // httpd lowers the letters of filters' names when they are registered.
 bool is_one_of(const char* name, std::initializer_list<const char*> names) {
   return std::any_of(names.begin(), names.end(),
-                     [&](const char* each) { return !strcasecmp(name, each); });
+                     [&](const char* each) { return !strcmp(name, each); });
 }
 
 // Filters that are done with a connection when the request is: httpd's own, mod_ssl's if its
 // session can be taken over, and those that only watch or limit what HTTP does.
 bool is_harmless(const char* filter, bool tls) {
-  if (is_one_of(filter, {"SSL/TLS Filter", "SSL/TLS Buffer", "SSL/TLS Coalescing Filter"}))
+  if (is_one_of(filter, {"ssl/tls filter", "ssl/tls buffer", "ssl/tls coalescing filter"}))
     return tls;
   return is_one_of(filter, {"core_in", "core", "reqtimeout", "log_input_output", "remoteip_input"});
 }

@@ -303,10 +303,11 @@ bool is_for_handler(request_rec* r) {
 }  // namespace
 
 bool origin_may_connect(request_rec* r, const LocationConfig& location) {
-  OptionalText host = header(r, "Host");
+  OptionalText origin = header(r, "Origin"), host = header(r, "Host");
+  if (!origin) return true;  // not a browser
   std::optional<Origin> own;
   if (host) own = origin_of_host(ap_http_scheme(r), *host);
-  return location.origin_policy().allows(header(r, "Origin"), own);
+  return location.origin_policy().allows(origin, own);
 }
 
 int ignore_files(request_rec* r) {
