@@ -98,7 +98,7 @@ void Connection::run(const std::function<void()>& work, const std::function<void
 
 void Connection::loop_start(Loop& loop, MutableBytes early) {
   loop_ = &loop;
-  interest_ = EPOLLIN;
+  if (!watched_) first_interest();
   counters_ = &loop.counters(site_.number);
   loop.link(*this);
   begin_limits();
@@ -110,7 +110,7 @@ void Connection::loop_start(Loop& loop, MutableBytes early) {
     endpoint_.on_open(*this);
     take(early);
   });
-  if (!loop.watch(*this, interest_)) broken_ = true;
+  if (!watched_ && !loop.watch(*this, interest_)) broken_ = true;
   if (transport_->may_hold_bytes() || held_) loop.read_again(*this);
   settle();
   loop.note_time(*this);

@@ -31,6 +31,9 @@ class Loop;
 class Endpoint {
  public:
   virtual void on_open(Connection& connection) noexcept = 0;
+  // False where nobody waits for what on_open does: it may come a moment later then, but before all
+  // else. Any thread.
+  virtual bool acts_on_open() const noexcept { return true; }
   // The payload lives until the call returns; so it does in the next three.
   virtual void on_message(Connection& connection, Opcode type, Bytes payload) noexcept = 0;
   // Instead of on_message where the session's settings say that messages stream.
@@ -167,6 +170,12 @@ class Connection final : private Session::Host, private Timer {
   struct EndpointTimers;
   enum class Phase : uint8_t { open, closing, flushing, lingering, gone };
 
+  // From the loop, before it has it.
+  bool may_start_late() const {
+    return !record_ && !endpoint_.acts_on_open() && !transport_->may_hold_bytes();
+  }
+  uint32_t first_interest() { return interest_ = wanted_events(); }
+
   // From the loop.
   void loop_start(Loop& loop, MutableBytes early);
   void loop_events(uint32_t events);
@@ -289,6 +298,7 @@ class Connection final : private Session::Host, private Timer {
   uint16_t drain_code_ = 0;             // to close with when no message is arriving
   Phase phase_ = Phase::open;
   uint8_t paused_by_ = 0;        // Pausers
+  bool watched_ = false;         // by epoll, since before the loop had it
   bool told_open_ = false;       // on_open was called, on_close not yet
   bool broken_ = false;          // a write or an allocation failed
   bool client_ended_ = false;    // its end of stream was read

@@ -56,11 +56,12 @@ Loop::Loop(size_t receive_bytes, std::unique_ptr<Meters> meters, Budget* budget)
       receive_buffer_(receive_memory_.get(), receive_bytes),
       meters_(meters ? std::move(meters) : std::make_unique<OwnMeters>()),
       budget_(budget) {
-  timers_.make_room_for(1);  // the drain's
+  timers_.make_room_for(timers_reserved_);
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   wakeup_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  // Each write tells anew, so that nobody has to read what was written.
   if (epoll_ < 0 || wakeup_ < 0 ||
-      !tell_epoll(epoll_, EPOLL_CTL_ADD, wakeup_, &wakeup_tag, EPOLLIN)) {
+      !tell_epoll(epoll_, EPOLL_CTL_ADD, wakeup_, &wakeup_tag, EPOLLIN | EPOLLET)) {
     int error = errno;
     if (epoll_ >= 0) close(epoll_);
     if (wakeup_ >= 0) close(wakeup_);
@@ -101,10 +102,14 @@ void Loop::turn() {
   events_ = {events, size_t(std::max(count, 0))};
   for (epoll_event& event : events_) {
     void* tag = event.data.ptr;
-    if (tag == &wakeup_tag) take_wakeup();
+    if (tag == &wakeup_tag) deliver_mail();
     else if (tag == &descriptor_tag) when_readable_();
     else if (Source* source = source_of(tag)) source->on_ready(event.events);
-    else if (tag) static_cast<Connection*>(tag)->loop_events(event.events);
+    else if (tag) {
+      auto* connection = static_cast<Connection*>(tag);
+      if (!connection->loop_) deliver_mail();  // which brings it
+      if (event.data.ptr) connection->loop_events(event.events);
+    }
   }
   events_ = {};
   if (std::exchange(own_mail_, false)) deliver_mail();
@@ -128,25 +133,6 @@ int Loop::wait_ms() const {
 }
 
 // --- From other threads ---
-
-void Loop::any_thread_adopt(std::unique_ptr<Connection> connection, std::vector<uint8_t> early) {
-  any_thread_tell_if_held_up();  // this one will have to wait for it
-  any_thread_post([this, c = std::move(connection), e = std::move(early)]() mutable {
-    start(std::move(c), e);
-  });
-}
-
-void Loop::any_thread_post_mail(std::unique_ptr<Mail> mail) {
-  bool first;
-  {
-    std::lock_guard lock(mail_lock_);
-    first = mail_.empty();
-    mail_.push_back(std::move(mail));
-  }
-  if (!first) return;
-  if (is_this_thread()) own_mail_ = true;
-  else wake();
-}
 
 void Loop::any_thread_stop(uint16_t close_code, uint64_t grace_ms) {
   uint64_t asked = uint64_t(close_code) << 32 | std::min<uint64_t>(grace_ms, UINT32_MAX);
@@ -205,38 +191,6 @@ void Loop::await_writable(int descriptor) const {
   constexpr int kLook_ms = 100;
   pollfd awaited[] = {{descriptor, POLLOUT, 0}, {readable_, POLLIN, 0}};
   poll(awaited, 2, kLook_ms);
-}
-
-void Loop::wake() {
-  uint64_t one = 1;
-  // It fails only when the counter is full, and then the loop is awake.
-  [[maybe_unused]] ssize_t size = write(wakeup_, &one, sizeof one);
-}
-
-bool Loop::has_mail() {
-  std::lock_guard lock(mail_lock_);
-  return !mail_.empty();
-}
-
-void Loop::take_wakeup() {
-  uint64_t count;
-  [[maybe_unused]] ssize_t size = read(wakeup_, &count, sizeof count);
-  deliver_mail();
-}
-
-void Loop::deliver_mail() {
-  std::vector<std::unique_ptr<Mail>> mail;
-  {
-    std::lock_guard lock(mail_lock_);
-    mail.swap(mail_);
-  }
-  for (auto& each : mail) {
-    try {
-      each->run();
-    } catch (const std::bad_alloc&) {
-      // No memory for another connection: it is gone with its mail.
-    }
-  }
 }
 
 void Loop::begin_stop_if_asked() {
@@ -320,16 +274,6 @@ void Loop::shed() {
 }
 
 // --- Connections ---
-
-void Loop::start(std::unique_ptr<Connection> connection, MutableBytes early) {
-  counters(connection->site().number);
-  reserve_timers(1);  // from here on there is memory for what follows
-  connections_++;
-  Connection& started = *connection.release();  // the list owns it
-  started.loop_start(*this, early);
-  if (stopping_) started.loop_stop(stop_code_);
-  else if (drain_.close_code) started.loop_drain(drain_.close_code);
-}
 
 void Loop::link(Connection& connection) {
   connection.next_ = first_;

@@ -115,13 +115,17 @@ class Loop {
     virtual void run() = 0;
   };
 
-  void any_thread_post_mail(std::unique_ptr<Mail> mail);
+  template <class Task>
+  struct Posted;
+
+  // patient: the newcomer that it brings, where nobody waits for its start.
+  void any_thread_post_mail(std::unique_ptr<Mail> mail, Connection* patient = nullptr);
   void wake();
   void turn();
   int wait_ms() const;
   void start(std::unique_ptr<Connection> connection, MutableBytes early);
   bool has_mail();
-  void take_wakeup();
+  void forget(Connection& connection);
   void deliver_mail();
   void begin_stop_if_asked();
   void begin_drain(uint16_t close_code, uint64_t over_ms);
@@ -161,7 +165,7 @@ class Loop {
   Connection* graveyard_ = nullptr;   // those that are gone, until the turn ends
   Connection* read_again_ = nullptr;  // those to read before the loop waits, a list of its own
   size_t connections_ = 0;
-  size_t timers_reserved_ = 1;  // the drain's
+  size_t timers_reserved_ = 2;  // the drain's and the look's
   // Coarse: when the loop woke, or the work for the last connection ended.
   std::atomic<uint64_t> noted_ms_ = 0;
   std::atomic<Endpoint*> serves_ = nullptr;  // whose connection is worked for
@@ -181,7 +185,18 @@ class Loop {
 
   bool own_mail_ = false;  // this thread has posted some, for which nobody woke the loop
   std::mutex mail_lock_;
-  std::vector<std::unique_ptr<Mail>> mail_;  // under mail_lock_
+  // Under mail_lock_:
+  std::vector<std::unique_ptr<Mail>> mail_;
+  bool mail_announced_ = false;  // the loop was told, and has not come for it yet
+  bool looks_ = false;           // it will come soon though nobody tells it
+
+  struct Look final : Timer {
+    explicit Look(Loop& of) : loop(of) {}
+    void begin();
+    void on_due() override;
+    Loop& loop;
+  };
+  Look look_{*this};
 
   // The connections' turns in a drain.
   struct Drain final : Timer {
@@ -205,13 +220,15 @@ class Loop {
 };
 
 template <class Task>
+struct Loop::Posted final : Mail {
+  explicit Posted(Task t) : task(std::move(t)) {}
+  void run() override { task(); }
+  Task task;
+};
+
+template <class Task>
 void Loop::any_thread_post(Task task) {
-  struct Posted final : Mail {
-    explicit Posted(Task t) : task(std::move(t)) {}
-    void run() override { task(); }
-    Task task;
-  };
-  any_thread_post_mail(std::make_unique<Posted>(std::move(task)));
+  any_thread_post_mail(std::make_unique<Posted<Task>>(std::move(task)));
 }
 
 }  // namespace mws

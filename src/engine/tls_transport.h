@@ -31,7 +31,7 @@ class TlsTransport : public Transport {
   void take_over(std::vector<uint8_t> received, bool client_closed) noexcept;
 
   int descriptor() const override { return descriptor_; }
-  bool may_hold_bytes() const override { return true; }
+  bool may_hold_bytes() const override { return holds_bytes(); }
   Mooring mooring() const override { return Mooring::tls; }
   // A stream that ends without close_notify has been cut short: it fails (RFC 8446 §6.1).
   IoResult read(MutableBytes into) override;

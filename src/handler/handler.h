@@ -50,6 +50,7 @@ class Handler final : public Endpoint {
   bool finish(uint64_t within_ms, bool may_log = true);
 
   void on_open(Connection& connection) noexcept override;
+  bool acts_on_open() const noexcept override { return table_.open || library_->plugin(); }
   void on_message(Connection& connection, Opcode type, Bytes payload) noexcept override;
   void on_piece(Connection& connection, Opcode type, Bytes piece, bool first,
                 bool last) noexcept override;

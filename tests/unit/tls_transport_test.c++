@@ -117,7 +117,7 @@ TEST_P(TlsTransportTest, ReadsFirstWhatItsFirstOwnerReceived) {
     pair = std::make_unique<TlsPair>(GetParam());
     std::string wire = pair->sealed("hello");
     TlsConnection c(std::move(pair), wire.substr(0, at));
-    EXPECT_TRUE(c.transport->may_hold_bytes());
+    EXPECT_EQ(c.transport->may_hold_bytes(), at > 0);
     EXPECT_EQ(c.read_all().kind, at < size ? IoResult::again : IoResult::done);
     c.put(wire.substr(at));
     c.put_sealed(", world");
