@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -66,6 +67,8 @@ class Running:
 @contextlib.contextmanager
 def certificate():
     """The files of a P-256 certificate and its key, for this run."""
+    if not shutil.which("openssl"):
+        sys.exit("bench: no openssl command (Debian: openssl)")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         files = pathlib.Path(folder, "cert.pem"), pathlib.Path(folder, "key.pem")
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",

@@ -278,7 +278,12 @@ def test_a_handler_that_blocks_holds_its_own_loop_only(handlers):
         go = server.folder / "www/go"
         with contextlib.ExitStack() as stack:
             # Loops take connections in turn, so every other one is beside the one that blocks.
-            blocked, free, behind, too = [stack.enter_context(server.websocket(path)) for path in ["/report?blocks", "/echo", "/echo", "/echo"]]
+            def opened(path):
+                client = stack.enter_context(server.websocket(path))
+                client.echo_of_ping(b"")  # a loop has it, before the next comes
+                return client
+
+            blocked, free, behind, too = [opened(path) for path in ["/report?blocks", "/echo", "/echo", "/echo"]]
             blocked.send_text(f"wait {go}")
             eventually(lambda: f"waits for {go}" in server.error_log(), "the handler does not wait")
             behind.send_text("behind")
