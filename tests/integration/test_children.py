@@ -211,6 +211,8 @@ def test_graceful_stop_drains_within_its_time(mpm, mooring):
 def test_a_stop_or_restart_ends_a_drain(mpm, how):
     with Server("WebSocketDrainTimeout 24h\nWebSocketDrainCode 1012\n" + ECHO, mpm=mpm) as server:
         clients = [server.websocket() for _ in range(6)]
+        for client in clients:
+            client.echo()  # a loop has it: one that came to a loop that drains would be closed at once
         old = set(server.children())
         server.process.send_signal(signal.SIGUSR1)
         server.await_new_children(old)
