@@ -202,17 +202,15 @@ void Connection::read_some() {
   for (int round = 0; round < kRounds && size < kBytes; round++) {
     bool read_on = true;
     if (!holds()) {
-      MutableBytes room = session_room();
-      IoResult got = read(room.empty() ? buffer : room);
+      MutableBytes room = session_.in_message() ? session_room() : MutableBytes();
+      MutableBytes into = room.empty() ? buffer : room;
+      IoResult got = read(into);
       if (got.kind == IoResult::again) return;
       if (got.kind == IoResult::failed) broken_ = true;
       if (got.kind == IoResult::end) client_ended();
       if (got.kind != IoResult::done) return;
       note_heard(now_ms());
-      corked([&] {
-        if (room.empty()) take(buffer.first(got.size));
-        else session_.received_in_room(got.size, *this);
-      });
+      corked([&] { take(into.first(got.size)); });
       if (rare_ && rare_->rates) charge(rare_->rates->bytes, site_.limits.bytes, double(got.size));
       size += got.size;
       read_on = got.read_on || reads_to_end_;

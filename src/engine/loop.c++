@@ -184,10 +184,13 @@ bool Loop::watch(Source& source, int descriptor, uint32_t events) {
          tell_epoll(epoll_, EPOLL_CTL_ADD, descriptor, tag, events);
 }
 
-void Loop::unwatch(Source& source, int descriptor) {
+void Loop::unwatch(Source& source, int descriptor) { unwatch(tag_of(source), descriptor); }
+
+// What the tag points to may be destroyed then: this turn's events do not name it any more.
+void Loop::unwatch(void* tag, int descriptor) {
   epoll_ctl(epoll_, EPOLL_CTL_DEL, descriptor, nullptr);
   for (epoll_event& each : events_)
-    if (each.data.ptr == tag_of(source)) each.data.ptr = nullptr;
+    if (each.data.ptr == tag) each.data.ptr = nullptr;
 }
 
 void Loop::set_timer(Timer& timer, uint64_t in_ms) { timers_.set(timer, monotonic_ms() + in_ms); }

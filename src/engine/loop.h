@@ -127,7 +127,7 @@ class Loop {
   void start(std::unique_ptr<Connection> connection, MutableBytes early);
   bool may_sleep();
   bool has_mail();
-  void forget(Connection& connection);
+  void unwatch(void* tag, int descriptor);
   void deliver_mail();
   void begin_stop_if_asked();
   void begin_drain(uint16_t close_code, uint64_t over_ms);

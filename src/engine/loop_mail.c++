@@ -1,5 +1,4 @@
 // What other threads hand to a loop.
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <new>
@@ -85,7 +84,7 @@ void Loop::start(std::unique_ptr<Connection> connection, MutableBytes early) {
     counters(connection->site().number);
     reserve_timers(1);  // from here on there is memory for what follows
   } catch (const std::bad_alloc&) {
-    if (connection->watched_) forget(*connection);
+    if (connection->watched_) unwatch(connection.get(), connection->descriptor_);
     throw;
   }
   connections_++;
@@ -111,13 +110,6 @@ void Loop::Look::on_due() {
     loop.looks_ = !loop.mail_.empty();
   }
   if (loop.looks_) begin();
-}
-
-// Before it is destroyed.
-void Loop::forget(Connection& connection) {
-  epoll_ctl(epoll_, EPOLL_CTL_DEL, connection.transport_->descriptor(), nullptr);
-  for (epoll_event& each : events_)
-    if (each.data.ptr == &connection) each.data.ptr = nullptr;
 }
 
 }  // namespace mws

@@ -216,18 +216,6 @@ MutableBytes Session::room(Host& host) {
   return room.first(size_t(std::min<uint64_t>(room.size(), p.remaining)));
 }
 
-void Session::received_in_room(size_t size, Host& host) {
-  Partial& p = *partial_;
-  MutableBytes part(p.message.spare(0, 0).data(), size);
-  p.message.add_written(size);
-  p.remaining -= size;
-  p.unmask_in_place(part);
-  Rule broken = judge(p.message_type, p.utf8, part, !p.remaining && p.header.fin);
-  if (broken != Rule::none) fail(broken, host);
-  else if (!p.remaining) finish_partial_frame(host);
-  if (ended() || p.idle()) partial_.reset();
-}
-
 // Adds to the message. Last: all of it is there.
 Rule Session::gather(MutableBytes part, bool last, Host& host) {
   Partial& p = *partial_;
@@ -238,7 +226,8 @@ Rule Session::gather(MutableBytes part, bool last, Host& host) {
     result = inflate(inflater_of_partial(host), part, last, p.message, max_message_,
                      host.deflate_share());
   } else {
-    uint8_t* to = spare(part.size(), host).data();
+    uint8_t* to =
+        spare(part.size(), host).data();  // where the part is already, if it was in room()
     p.message.add_written(part.size());
     p.header.masking_key = unmask(to, part.data(), part.size(), p.header.masking_key);
   }

@@ -81,10 +81,9 @@ class Session {
   // once so many bytes have been inflated or it was interrupted. The next call begins with that
   // suffix. What arrives after the end is dropped.
   MutableBytes receive(MutableBytes input, Host& host, uint32_t inflate_at_most = UINT32_MAX);
-  // Where the next bytes of a long message may be read to past receive(), which saves a copy; empty
-  // where they may not. Such bytes are told of by received_in_room(). Throws std::bad_alloc.
+  // Where the next bytes of a long message may be read to, as input for the next receive(), which
+  // then copies none of them; empty where there is no such place. Throws std::bad_alloc.
   MutableBytes room(Host& host);
-  void received_in_room(size_t size, Host& host);
   // From inside of an event: receive() stops behind the frame that it is at and all events of
   // that, or, where it streams, behind the piece.
   void interrupt() { inflate_left_ = 0; }
