@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -249,5 +250,16 @@ class TlsConnection {
   std::string got;        // by the server
   bool told_end = false;  // the client read the end of the TCP stream
 };
+
+inline const auto kTlsVersions = testing::Values(TLS1_2_VERSION, TLS1_3_VERSION);
+inline std::string tls_version_name(const testing::TestParamInfo<int>& version) {
+  return version.param == TLS1_2_VERSION ? "Tls12" : "Tls13";
+}
+
+inline std::string random_bytes(std::mt19937& random, size_t size) {
+  std::string bytes(size, 0);
+  for (char& each : bytes) each = char(random());
+  return bytes;
+}
 
 }  // namespace mws::test
