@@ -8,8 +8,6 @@
 //       what the process PID and its descendants have taken: CPU time and memory
 //
 // Prints lines of key=value. A WebSocket that is lost, or an echo that does not come, is an error.
-#include <sys/epoll.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <string>
@@ -20,6 +18,7 @@
 #include "bench/messages.h"
 #include "bench/processes.h"
 #include "bench/target.h"
+#include "bench/watch.h"
 
 namespace {
 
@@ -54,27 +53,16 @@ size_t echo_on_each(std::vector<Link>& open) {
   return open.size();
 }
 
-int watch_all(const std::vector<Link>& open) {
-  int epoll = epoll_create1(EPOLL_CLOEXEC);
-  epoll_event event{};
-  event.events = EPOLLIN;
-  for (size_t i = 0; i <= open.size(); i++) {
-    event.data.u64 = i;
-    epoll_ctl(epoll, EPOLL_CTL_ADD, i < open.size() ? open[i].descriptor() : STDIN_FILENO, &event);
-  }
-  return epoll;
-}
-
 void stay(std::vector<Link>& open) {
-  for (int epoll = watch_all(open);;) {
-    epoll_event events[256];
-    int count = epoll_wait(epoll, events, 256, -1);
+  Watch watch;
+  for (size_t i = 0; i < open.size(); i++) watch.add(open[i].descriptor(), i);
+  watch.add(STDIN_FILENO, open.size());
+  while (true) {
     bool asked = false;
-    for (int i = 0; i < count; i++) {
-      size_t number = events[i].data.u64;
+    watch.each(-1, [&](size_t number) {
       if (number == open.size()) asked = true;
       else if (take_frame(open[number])) fail("an echo that nobody asked for");
-    }
+    });
     if (!asked) continue;
     char line[16];
     if (read(STDIN_FILENO, line, sizeof line) <= 0) return;
@@ -95,10 +83,7 @@ int crowd(const Target& target, size_t connections) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  rlimit limit;
-  getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
+  allow_descriptors();
 
   bool tls = argc > 1 && std::string_view(argv[1]) == "--tls";
   std::vector<const char*> words(argv + 1 + tls, argv + argc);

@@ -1,7 +1,5 @@
 // One publishes, all get it: each WebSocket counts what comes on it. One thread.
 #pragma once
-#include <sys/epoll.h>
-
 #include <chrono>
 #include <string>
 #include <utility>
@@ -9,6 +7,7 @@
 
 #include "bench/link.h"
 #include "bench/processes.h"
+#include "bench/watch.h"
 
 namespace bench {
 
@@ -17,11 +16,8 @@ class FanOut {
  public:
   // Of a WebSocket that has subscribed.
   void add(Link link, Counter counter) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.u64 = peers_.size();
+    watch_.add(link.descriptor(), peers_.size());
     peers_.push_back({std::move(link), std::move(counter), 0});
-    epoll_ctl(epoll_, EPOLL_CTL_ADD, peers_.back().link.descriptor(), &event);
   }
 
   // Publishes the frame through the first, again whenever all have got it; prints the CPU time of
@@ -66,22 +62,16 @@ class FanOut {
   }
 
   bool receive_some(int within_ms) {
-    epoll_event events[512];
-    int count = epoll_wait(epoll_, events, 512, within_ms);
-    for (int e = 0; e < count; e++) {
-      Peer& peer = peers_[events[e].data.u64];
-      static char buffer[1 << 16];
-      ssize_t size = peer.link.receive(buffer, sizeof buffer);
-      if (size < 0) continue;
-      if (size == 0) fail("connection lost");
-      size_t came = peer.counter.take(buffer, size_t(size));
+    return watch_.each(within_ms, [&](size_t number) {
+      Peer& peer = peers_[number];
+      std::string_view bytes = received(peer.link);
+      size_t came = peer.counter.take(bytes.data(), bytes.size());
       received_ += came;
       if ((peer.received += came) > published_) fail("a delivery came twice");
-    }
-    return count > 0;
+    });
   }
 
-  int epoll_ = epoll_create1(0);
+  Watch watch_;
   std::vector<Peer> peers_;
   size_t published_ = 0, received_ = 0;
 };

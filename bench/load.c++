@@ -34,8 +34,6 @@
 // Prints one line of key=value. cpu_us is the time that the process PID and its descendants spent,
 // user and system, per message, delivery, connection or request: on a busy machine it holds where
 // throughput does not. Memory is the proportional set size of the same processes.
-#include <sys/epoll.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstring>
@@ -49,6 +47,7 @@
 #include "bench/paced_loop.h"
 #include "bench/processes.h"
 #include "bench/target.h"
+#include "bench/watch.h"
 
 namespace {
 
@@ -146,30 +145,22 @@ int idle(const Target& target, size_t connections, const Processes& server) {
 // As the server frames them here: one at a time, with four bytes.
 int pings(const Target& target, size_t connections, double seconds, const Processes& server) {
   std::vector<Link> open = target.open_many(connections);
-  int epoll = epoll_create1(EPOLL_CLOEXEC);
-  for (size_t i = 0; i < connections; i++) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.u64 = i;
-    epoll_ctl(epoll, EPOLL_CTL_ADD, open[i].descriptor(), &event);
-  }
+  Watch watch;
+  for (size_t i = 0; i < connections; i++) watch.add(open[i].descriptor(), i);
   constexpr size_t kPing = 6;
   size_t answered = 0;
   double from_s = now_s(), cpu_from_s = server.cpu_s();
   while (now_s() - from_s < seconds) {
-    epoll_event events[256];
-    int count = epoll_wait(epoll, events, 256, 100);
-    for (int i = 0; i < count; i++) {
-      Link& link = open[events[i].data.u64];
+    watch.each(100, [&](size_t number) {
+      Link& link = open[number];
       char frame[kPing];
       link.receive_all(frame, sizeof frame);
       if (std::string_view(frame, 2) != "\x89\x04") fail("not a ping");
       link.send_all(client_frame(0x8a, std::string(frame + 2, 4)));
       answered++;
-    }
+    });
   }
   double took_s = now_s() - from_s, cpu_s = server.cpu_s() - cpu_from_s;
-  close(epoll);
   printf("cpu_us=%.2f pings_s=%.0f share=%.5f connections=%zu\n",
          1e6 * cpu_s / double(std::max<size_t>(answered, 1)), double(answered) / took_s,
          cpu_s / took_s, connections);
@@ -327,10 +318,7 @@ int usage() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  rlimit limit;
-  getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
+  allow_descriptors();
 
   std::vector<const char*> words(argv + 1, argv + argc);
   auto option = [&](std::string_view name) {

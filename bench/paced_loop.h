@@ -2,8 +2,6 @@
 // Latency counts from when a message was due, so that what a slow answer holds up is not forgotten.
 // It never sleeps, lest waking up is what is measured. One thread.
 #pragma once
-#include <sys/epoll.h>
-
 #include <algorithm>
 #include <deque>
 #include <string>
@@ -13,6 +11,7 @@
 #include "bench/latency.h"
 #include "bench/link.h"
 #include "bench/processes.h"
+#include "bench/watch.h"
 
 namespace bench {
 
@@ -23,11 +22,8 @@ class PacedLoop {
   explicit PacedLoop(std::string message) : message_(std::move(message)) {}
 
   void add(Link link, Counter counter) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.u64 = peers_.size();
+    watch_.add(link.descriptor(), peers_.size());
     peers_.push_back({std::move(link), std::move(counter), {}});
-    epoll_ctl(epoll_, EPOLL_CTL_ADD, peers_.back().link.descriptor(), &event);
   }
 
   void run(double rate, double seconds, const Processes& server) {
@@ -61,18 +57,15 @@ class PacedLoop {
   }
 
   void receive_some() {
-    epoll_event events[512];
-    int count = epoll_wait(epoll_, events, 512, 0);
-    for (int e = 0; e < count; e++) {
-      Peer& peer = peers_[events[e].data.u64];
-      static char buffer[1 << 16];
-      ssize_t size = peer.link.receive(buffer, sizeof buffer);
-      if (size < 0) continue;
-      if (size == 0) fail("connection lost");
+    watch_.each(0, [&](size_t number) {
+      Peer& peer = peers_[number];
+      std::string_view bytes = received(peer.link);
+      if (bytes.empty()) return;
       progress_s_ = now_s();
-      for (size_t came = peer.replies.take(buffer, size_t(size)); came--; peer.due_s.pop_front())
+      for (size_t came = peer.replies.take(bytes.data(), bytes.size()); came--;
+           peer.due_s.pop_front())
         took(progress_s_ - peer.due_s.front());
-    }
+    });
   }
 
   void took(double seconds) {
@@ -87,7 +80,7 @@ class PacedLoop {
   }
 
   std::string message_;
-  int epoll_ = epoll_create1(0);
+  Watch watch_;
   std::vector<Peer> peers_;
   Latency latency_;
   size_t per_stretch_ = 0;

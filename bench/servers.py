@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -18,6 +19,21 @@ STOP_LIMIT_S = 30
 
 class Failed(Exception):
     """Why a row has no figure."""
+
+
+def allow_descriptors():
+    """As many as the system gives, for servers and loads."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def chosen(parser, what, names, known):
+    """Those of these names, or all without any."""
+    by_name = {each.name: each for each in known}
+    unknown = set(names) - set(by_name)
+    if unknown:
+        parser.error(f"no {what} {', '.join(unknown)}; {what}s are {', '.join(by_name)}")
+    return [by_name[name] for name in names or by_name]
 
 
 def free_port():

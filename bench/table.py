@@ -102,10 +102,13 @@ def machine():
             "mod_websocket": configured("VERSION")}
 
 
+def occasion():
+    return {"date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"), "machine": machine()}
+
+
 def run(rows, options):
     """Runs the rows, prints a line for each as it is there, and keeps all in a file. Whether none was missed or failed."""
-    begin_s, kept = time.monotonic(), {"date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"), "machine": machine(),
-                                       "rounds": options.rounds, "seconds": options.seconds, "rows": []}
+    begin_s, kept = time.monotonic(), {**occasion(), "rounds": options.rounds, "seconds": options.seconds, "rows": []}
     for row in rows:
         kept["rows"].append(row.run(options))
         print(line(kept["rows"][-1]), flush=True)

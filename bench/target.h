@@ -1,6 +1,8 @@
 // A WebSocket server as the load sees it: opening handshakes and plain requests. One thread; what
 // goes wrong ends the program.
 #pragma once
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -8,6 +10,14 @@
 #include "bench/link.h"
 
 namespace bench {
+
+// As many as the system gives.
+inline void allow_descriptors() {
+  rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 // Certificates are not verified.
 inline SSL_CTX* make_tls_context() {
