@@ -32,7 +32,7 @@ struct Connection::EndpointTimers {
 };
 
 Connection::Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint,
-                       const SessionSettings& settings, std::shared_ptr<Attachment> attachment,
+                       const SessionSettings& settings, Ref<Attachment> attachment,
                        const Site& site)
     : is_socket_(transport->is_socket()),
       reads_all_(transport->reads_all()),

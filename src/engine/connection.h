@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/base/ref.h"
 #include "src/engine/rate.h"
 #include "src/engine/send_queue.h"
 #include "src/engine/site.h"
@@ -59,10 +60,7 @@ class Endpoint {
 };
 
 // What an endpoint keeps with a connection, which lets go of it at its own end.
-class Attachment {
- public:
-  virtual ~Attachment() = default;
-};
+class Attachment : public Counted {};
 
 enum class SendResult {
   sent,        // the kernel has it, or will when the read being dispatched is done
@@ -87,7 +85,7 @@ class Connection final : private Session::Host, private Timer {
   static constexpr size_t kTimers = 8;
 
   Connection(std::unique_ptr<Transport> transport, Endpoint& endpoint,
-             const SessionSettings& settings, std::shared_ptr<Attachment> attachment,
+             const SessionSettings& settings, Ref<Attachment> attachment,
              const Site& site = Site::unlimited());
   ~Connection();
   // What the site's owner keeps with it. Before a loop has it.
@@ -334,7 +332,7 @@ class Connection final : private Session::Host, private Timer {
   Counters* counters_ = nullptr;  // of the site, on this loop
   Endpoint& endpoint_;
   size_t buffered_ = 0;  // memory for what waits, as the loop has counted it
-  std::shared_ptr<Attachment> attachment_;
+  Ref<Attachment> attachment_;
   const Site& site_;
   uint32_t heard_ms_ = 0;    // the client sent, or read of what waits
   uint32_t message_ms_ = 0;  // a message went either way

@@ -93,6 +93,7 @@ void Loop::run_while_connected() {
   read_clock();
   spare_buffers_.keep_none();  // one connection is not worth it
   deliver_mail();
+  end_turn();
   while (first_) turn();
 }
 
@@ -129,8 +130,19 @@ void Loop::turn() {
   if (!timers_.empty() && timers_.next_due_ms() <= recent_ms() + kBehind_ms)
     timers_.run(monotonic_ms());
   begin_stop_if_asked();
+  end_turn();
   bury();
   if (measured) measured->turn.add(monotonic_ns() - woke_ns);
+}
+
+void Loop::call_at_turns_end(AtTurnsEnd& what) {
+  if (std::find(at_turns_end_.begin(), at_turns_end_.end(), &what) == at_turns_end_.end())
+    at_turns_end_.push_back(&what);
+}
+
+void Loop::end_turn() {
+  for (AtTurnsEnd* each : at_turns_end_) each->on_turns_end();
+  at_turns_end_.clear();
 }
 
 int Loop::wait_ms() {

@@ -35,6 +35,16 @@ class Source {
   ~Source() = default;  // unwatch first
 };
 
+// What is done once for all that a turn of a loop brings.
+class AtTurnsEnd {
+ public:
+  // On the loop's thread.
+  virtual void on_turns_end() noexcept = 0;
+
+ protected:
+  ~AtTurnsEnd() = default;
+};
+
 class Loop {
  public:
   static constexpr size_t kReceiveBytes = 512 * 1024;
@@ -83,6 +93,8 @@ class Loop {
   // does not run on for the sake of a source. False if the system has no room.
   bool watch(Source& source, int descriptor, uint32_t events);
   void unwatch(Source& source, int descriptor);
+  // Calls it, once, when the events of this turn have been dealt with. Throws std::bad_alloc.
+  void call_at_turns_end(AtTurnsEnd& what);
   // For timers of others than connections, which reserve their place first. Throws std::bad_alloc.
   void reserve_timers(size_t timers);
   void release_timers(size_t timers) { timers_reserved_ -= timers; }
@@ -129,6 +141,7 @@ class Loop {
   bool has_mail();
   void unwatch(void* tag, int descriptor);
   void deliver_mail();
+  void end_turn();
   void begin_stop_if_asked();
   void begin_drain(uint16_t close_code, uint64_t over_ms);
   void bury();
@@ -215,6 +228,7 @@ class Loop {
   ShortTime since_noted_;
   std::atomic<Endpoint*> serves_ = nullptr;  // whose connection is worked for
   bool serves_many_ = false;
+  std::vector<AtTurnsEnd*> at_turns_end_;
   int epoll_ = -1, wakeup_ = -1;
   std::span<epoll_event> events_;  // of this turn
   std::atomic<std::thread::id> thread_{};

@@ -116,8 +116,8 @@ int Handler::handshake(HandshakeRequest& request) noexcept {
   return 500;
 }
 
-std::shared_ptr<Attachment> Handler::attach(const HandshakeRequest& request) {
-  auto peer = std::make_shared<ws_connection>(*this, request, table_.keep_headers);
+Ref<Attachment> Handler::attach(const HandshakeRequest& request) {
+  auto peer = make_ref<ws_connection>(*this, request, table_.keep_headers);
   if (workers_) workers_->start();
   return peer;
 }
@@ -247,7 +247,7 @@ void Handler::on_close(Connection& connection, uint16_t code, std::string_view r
     there->close_code = code;
     there->close_clean = clean;
     there->close_reason_size = uint8_t(reason.copy(there->close_reason, kMaxCloseReason));
-    there->strand->end(peer.shared_from_this());
+    there->strand->end(Ref(&peer));
   } else if (!workers_ && table_.close) {
     call("close", peer, true,
          [&] { table_.close(state_, &peer, code, reason.data(), reason.size(), clean); });
@@ -315,13 +315,14 @@ bool Handler::dispatch(const char* callback, Connection& connection, Strand::Kin
   }
   if (!peer.on_workers()) return false;
   try {
-    auto event = [this, callback, made, held = peer.shared_from_this(), &site = connection.site(),
+    auto event = [this, callback, made, held = Ref(&peer), &site = connection.site(),
                   copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
       uint64_t before_ns = monotonic_ns();
       call(callback, *held, false, [&] { made(*held, copy); });
       if (brings_message(callback)) site.message_took(monotonic_ns() - before_ns);
     };
-    if (!peer.on_workers()->strand->add(kind, payload.size(), std::move(event)))
+    Strand& strand = *peer.on_workers()->strand;
+    if (!strand.add(kind, payload.size(), std::move(event), &connection.loop()))
       connection.pause(Connection::by_host);
     return true;
   } catch (const std::bad_alloc&) {

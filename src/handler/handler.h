@@ -38,7 +38,7 @@ class Handler final : public Endpoint {
   int handshake(HandshakeRequest& request) noexcept;
   // For the connection that comes of it. Throws std::system_error where there is no room for a
   // thread that it needs.
-  std::shared_ptr<Attachment> attach(const HandshakeRequest& request);
+  Ref<Attachment> attach(const HandshakeRequest& request);
   // A connection has to stay on the thread that brought it, where callbacks may block and use
   // httpd's request.
   bool needs_thread() const { return needs_thread_; }

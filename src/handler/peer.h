@@ -19,19 +19,19 @@ class Handler;
 
 // Touched by one thread at a time: the one that runs the connection's callbacks, but for
 // `connection`, which is the loop's.
-struct ws_connection final : mws::Attachment, std::enable_shared_from_this<ws_connection> {
+struct ws_connection final : mws::Attachment {
   ws_connection(mws::Handler& of, const mws::HandshakeRequest& request,
                 const char* const* keep_headers)
       : handler(of), id(request.connection_id), facts(request, keep_headers) {
     if (request.companion) make_rare().companion = request.companion;
   }
 
+  bool ended = false;  // on_close has come; the loop's
   mws::Handler& handler;
   const uint64_t id;  // 0: it has none
   mws::KeptFacts facts;
   void* user_data = nullptr;
   mws::Connection* connection = nullptr;  // from on_open to the return of on_close
-  bool ended = false;                     // on_close has come; the loop's
 
   struct OnWorkers {
     std::shared_ptr<mws::Strand> strand;

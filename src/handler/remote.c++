@@ -162,7 +162,7 @@ bool Remote::any_thread_abort() {
 bool Remote::any_thread_call(std::function<void(ws_connection&)> call) {
   std::lock_guard hold(lock_);
   if (!connection_) return false;
-  auto run = [held = peer_.shared_from_this(), call = std::move(call)](bool on_loop) {
+  auto run = [held = Ref(&peer_), call = std::move(call)](bool on_loop) {
     held->handler.run_posted(*held, on_loop, call);
   };
   if (peer_.on_workers())

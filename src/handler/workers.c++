@@ -11,13 +11,8 @@ namespace mws {
 // --- The pool ---
 
 Workers::~Workers() {
-  {
-    std::lock_guard hold(lock_);
-    finishing_ = true;
+  while (!finish(60'000)) {
   }
-  wanted_.notify_all();
-  for (auto& thread : threads_)
-    if (thread.joinable()) thread.join();
 }
 
 void Workers::start() {
@@ -31,6 +26,7 @@ void Workers::add_thread() {
   threads_.reserve(most_);
   threads_.emplace_back([this] { work(); });
   alive_++;
+  waking_ = true;
 }
 
 void Workers::push(std::shared_ptr<Strand> strand) {
@@ -48,34 +44,52 @@ std::shared_ptr<Strand> Workers::pop() {
   return strand;
 }
 
-// With lock_. One at a time is woken, and wakes the next if work is left: waking is dear, and those
-// that are awake may have taken it all by then.
+// With lock_. One at a time is woken, or made where none is idle, and wakes the next if work is
+// left: waking is dear, and those that are awake may have taken it all by then.
 bool Workers::wakes_one() {
-  if (!ready_ || !idle_ || waking_) return false;
-  waking_ = true;
-  return true;
+  if (!ready_ || waking_) return false;
+  if (idle_) {
+    waking_ = true;
+    return true;
+  }
+  if (threads_.size() < most_) {
+    try {
+      add_thread();
+    } catch (const std::exception&) {
+      // Fewer will do: start() made one.
+    }
+  }
+  return false;
 }
 
-void Workers::schedule(std::shared_ptr<Strand> strand) noexcept {
+void Workers::wake_one() {
   bool wakes;
   {
     std::lock_guard hold(lock_);
-    if (finishing_ && !alive_) return;
-    push(std::move(strand));
-    if (ready_ > idle_ && threads_.size() < most_ && !finishing_) {
-      try {
-        add_thread();
-      } catch (const std::exception&) {
-        // Fewer will do: start() made one.
-      }
-    }
     wakes = wakes_one();
   }
   if (wakes) wanted_.notify_one();
 }
 
+void Workers::schedule(std::shared_ptr<Strand> strand, Loop* in_turn) noexcept {
+  bool can_wait;
+  {
+    std::lock_guard hold(lock_);
+    if (finishing_ && !alive_) return;
+    push(std::move(strand));
+    can_wait = in_turn && ready_ < kAtOnce;
+  }
+  try {
+    if (can_wait) return in_turn->call_at_turns_end(*this);
+  } catch (const std::bad_alloc&) {
+    // It is woken now.
+  }
+  wake_one();
+}
+
 void Workers::work() {
   std::unique_lock lock(lock_);
+  waking_ = false;
   while (true) {
     while (!ready_ && !finishing_) {
       idle_++;
@@ -101,7 +115,7 @@ bool Workers::finish(uint64_t within_ms) {
   std::unique_lock lock(lock_);
   finishing_ = true;
   wanted_.notify_all();
-  auto all_ended = [this] { return alive_ == 0; };
+  auto all_ended = [this] { return alive_ == 0; };  // and nobody makes one any more
   if (!ended_.wait_for(lock, std::chrono::milliseconds(within_ms), all_ended)) return false;
   lock.unlock();
   for (auto& thread : threads_)
@@ -111,7 +125,7 @@ bool Workers::finish(uint64_t within_ms) {
 
 // --- One connection ---
 
-bool Strand::add(Kind kind, size_t bytes, std::function<void()> event) {
+bool Strand::add(Kind kind, size_t bytes, std::function<void()> event, Loop* in_turn) {
   bool schedules;
   bool has_room = true;
   {
@@ -124,11 +138,11 @@ bool Strand::add(Kind kind, size_t bytes, std::function<void()> event) {
     schedules = !scheduled_ && has_more();
     scheduled_ |= schedules;
   }
-  if (schedules) workers_.schedule(shared_from_this());
+  if (schedules) workers_.schedule(shared_from_this(), in_turn);
   return has_room;
 }
 
-void Strand::end(std::shared_ptr<void> held) noexcept {
+void Strand::end(Ref<Counted> held) noexcept {
   {
     std::lock_guard hold(lock_);
     ended_ = true;

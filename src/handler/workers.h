@@ -11,6 +11,9 @@
 #include <thread>
 #include <vector>
 
+#include "src/base/ref.h"
+#include "src/engine/loop.h"
+
 namespace mws {
 
 class Strand;
@@ -27,16 +30,21 @@ void worker_insist(Work work) noexcept {
   }
 }
 
-class Workers {
+class Workers final : private AtTurnsEnd {
  public:
+  // So many strands wait for the end of the turn in which a loop brings them, before the pool hears
+  // of them: to wake a thread costs more than most work, and one that is faster than the loop would
+  // sleep again after each.
+  static constexpr size_t kAtOnce = 64;
+
   explicit Workers(unsigned threads) : most_(threads) {}
   ~Workers();
 
   // Makes sure that there is a thread. Throws std::system_error if the system has no room for one.
   void start();
-  // Has one of the threads run what waits on the strand. Takes no memory. Any thread; after
-  // start().
-  void schedule(std::shared_ptr<Strand> strand) noexcept;
+  // Has one of the threads run what waits on the strand, from the end of the loop's turn on at the
+  // latest where the calling thread is in one. Takes no memory. Any thread; after start().
+  void schedule(std::shared_ptr<Strand> strand, Loop* in_turn = nullptr) noexcept;
   // Waits until nothing is left to run and ends the threads; false if that takes longer. What is
   // scheduled from then on never runs.
   bool finish(uint64_t within_ms);
@@ -47,6 +55,8 @@ class Workers {
   void push(std::shared_ptr<Strand> strand);
   std::shared_ptr<Strand> pop();
   bool wakes_one();
+  void wake_one();
+  void on_turns_end() noexcept override { wake_one(); }
 
   const unsigned most_;
   std::mutex lock_;
@@ -56,7 +66,7 @@ class Workers {
   size_t ready_ = 0;
   std::vector<std::thread> threads_;
   unsigned idle_ = 0, alive_ = 0;
-  bool waking_ = false;  // one that was idle has been told, and has not looked yet
+  bool waking_ = false;  // one that was idle or is new has been told, and has not looked yet
   bool finishing_ = false;
 };
 
@@ -77,11 +87,11 @@ class Strand final : public std::enable_shared_from_this<Strand> {
       : workers_(workers), resume_(std::move(resume)), last_(std::move(last)) {}
 
   // Any thread. False, for input, if enough waits: its source should pause until resume. After the
-  // end nothing is added. Throws std::bad_alloc, and then nothing was.
-  bool add(Kind kind, size_t bytes, std::function<void()> event);
+  // end nothing is added. Throws std::bad_alloc, and then nothing was. in_turn: see schedule.
+  bool add(Kind kind, size_t bytes, std::function<void()> event, Loop* in_turn = nullptr);
   // The last event comes, behind all that wait, but for input while the strand is paused, which
   // then never runs. Holds on to what is given until it has run. Once; takes no memory.
-  void end(std::shared_ptr<void> held) noexcept;
+  void end(Ref<Counted> held) noexcept;
   // From inside of events.
   void pause();
   void resume();
@@ -103,7 +113,7 @@ class Strand final : public std::enable_shared_from_this<Strand> {
   std::shared_ptr<Strand> next_ready_;  // in the workers' list
   std::mutex lock_;
   std::deque<Event> events_;  // from here on under lock_
-  std::shared_ptr<void> held_;
+  Ref<Counted> held_;
   size_t bytes_ = 0;
   bool scheduled_ = false, paused_ = false, full_ = false, ended_ = false;
 };

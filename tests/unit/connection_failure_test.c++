@@ -125,7 +125,7 @@ TEST(ConnectionFailure, OfADescriptorThatCannotBeWatchedEndsTheConnection) {
   Loop loop(4096);
   loop.any_thread_adopt(
       std::make_unique<Connection>(std::make_unique<Unwatchable>(), log, SessionSettings{},
-                                   std::make_unique<Log::Mark>(log)),
+                                   make_ref<Log::Mark>(log)),
       {});
   run(loop);
   loop.any_thread_stop(kCloseGoingAway, 0);

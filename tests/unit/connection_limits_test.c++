@@ -52,7 +52,7 @@ struct ConnectionLimitsTest : testing::Test {
   void adopt_limited(Client& from, Log& to) {
     if (!site) site = std::make_unique<WatchedSite>(limits);
     loop.any_thread_adopt(std::make_unique<Connection>(from.transport(), to, SessionSettings{},
-                                                       std::make_unique<Log::Mark>(to), *site),
+                                                       make_ref<Log::Mark>(to), *site),
                           {});
   }
   void adopt_limited() { adopt_limited(client, log); }

@@ -76,7 +76,7 @@ struct ConnectionUnsentTest : testing::Test {
   void play(std::function<void(int)> between) {
     loop.any_thread_adopt(
         std::make_unique<Connection>(std::make_unique<HoldingTransport>(client, held), log,
-                                     SessionSettings{}, std::make_unique<Log::Mark>(log)),
+                                     SessionSettings{}, make_ref<Log::Mark>(log)),
         {});
     run(loop, std::move(between));
     log.expect_gone();
@@ -226,7 +226,7 @@ TEST(ConnectionUnsent, FinishingIsToldToAClientThatEndedFirst) {
     each_client.ends();
     each_loop.any_thread_adopt(std::make_unique<Connection>(
                                    std::make_unique<HoldingTransport>(each_client, each), each_log,
-                                   SessionSettings{}, std::make_unique<Log::Mark>(each_log)),
+                                   SessionSettings{}, make_ref<Log::Mark>(each_log)),
                                {});
     run(each_loop, [&](int turn) {
       if (turn == 10) {

@@ -250,7 +250,7 @@ inline std::unique_ptr<Connection> make_connection(Client& client, Log& log,
                                                    const DeflateParameters& deflate = {}) {
   SessionSettings settings{.max_message_bytes = max_message_bytes, .deflate = deflate};
   return std::make_unique<Connection>(client.transport(), log, settings,
-                                      std::make_unique<Log::Mark>(log));
+                                      make_ref<Log::Mark>(log));
 }
 
 inline void adopt(Loop& loop, Client& client, Log& log, std::string_view early = "") {

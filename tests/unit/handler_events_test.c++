@@ -243,6 +243,21 @@ TEST(HandlerWorkersTest, ATimerThatIsCancelledOrSetAnewIsNotCalledThoughItWasDue
   }
 }
 
+TEST(HandlerWorkersTest, WhatCameWithTheOpeningHandshakeGoesToThemAtOnce) {
+  Hooked hooked(1);
+  Client client;
+  behave(client);
+  hooked.then = [&](const Event& event) {
+    if (event.callback == "message") hooked.host.close(event.connection, 1000, "", 0);
+  };
+  Loop loop(4096);
+  std::string early = text("x");
+  loop.any_thread_adopt(hooked.connection(client), {early.begin(), early.end()});
+  loop.run_while_connected();
+  EXPECT_TRUE(hooked.handler->finish(600'000));
+  EXPECT_EQ(hooked.told(), (Events{"open", "message x", "close"}));
+}
+
 TEST(HandlerWorkersTest, ConnectionsDoNotWaitForEachOther) {
   Hooked hooked(2);
   Client one, two;

@@ -58,7 +58,7 @@ struct Case {
   void connect() {
     loop.any_thread_adopt(
         std::make_unique<Connection>(client.transport(), log, SessionSettings{},
-                                     std::make_shared<ws_connection>(*handler, request, kKept)),
+                                     make_ref<ws_connection>(*handler, request, kKept)),
         {});
     run(loop);
   }

@@ -245,7 +245,7 @@ TEST_P(TlsSessionTest, CarriesAConnectionFromItsFirstBytesToItsEnd) {
   };
   Loop loop(4096);
   loop.any_thread_adopt(std::make_unique<Connection>(std::move(c.transport), log, SessionSettings{},
-                                                     std::make_unique<Log::Mark>(log)),
+                                                     make_ref<Log::Mark>(log)),
                         {});
   bool closing = false;
   run(loop, [&](int) {

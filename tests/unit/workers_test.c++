@@ -59,17 +59,21 @@ TEST(WorkersTest, RunTheEventsOfAStrandInOrderAndItsEndLastAndOnce) {
     expected.push_back(std::to_string(i));
     line.add(i % 3 ? Kind::input : Kind::notice, expected.back());
   }
-  auto held = std::make_shared<int>();
-  std::weak_ptr<int> watched = held;
-  line.strand->end(std::move(held));
+  struct Held final : Counted {
+    explicit Held(bool& here) : is_gone(here) {}
+    ~Held() override { is_gone = true; }
+    bool& is_gone;
+  };
+  bool is_gone = false;
+  line.strand->end(make_ref<Held>(is_gone));
   EXPECT_TRUE(line.add(Kind::input, "behind the end"));
-  EXPECT_FALSE(watched.expired());
+  EXPECT_FALSE(is_gone);
   go.count_down();
   line.ended.wait();
   ASSERT_TRUE(workers.finish(600'000));
   expected.push_back("end");
   EXPECT_EQ(line.ran, expected);
-  EXPECT_TRUE(watched.expired());
+  EXPECT_TRUE(is_gone);
 }
 
 TEST(WorkersTest, RunDifferentStrandsAtTheSameTime) {
@@ -179,6 +183,47 @@ TEST(WorkersTest, FinishWaitsForWhatRunsAndForWhatItSchedules) {
   go.count_down();
   EXPECT_TRUE(finished.get());
   EXPECT_EQ(two.ran, (std::vector<std::string>{"of the other"}));
+}
+
+// --- Of a loop ---
+
+// Runs the task in one turn of a loop.
+void in_a_turn(Loop& loop, std::function<void()> task) {
+  loop.any_thread_post(std::move(task));
+  loop.any_thread_quit();
+  loop.run();
+}
+
+TEST(WorkersTest, HearOfWhatALoopBringsWhenItsTurnEnds) {
+  Workers workers(1);
+  workers.start();
+  Line line(workers);
+  std::promise<void> ran;
+  Loop loop(4096);
+  in_a_turn(loop, [&] {
+    line.strand->add(
+        Kind::input, 0, [&] { ran.set_value(); }, &loop);
+  });
+  EXPECT_EQ(ran.get_future().wait_for(std::chrono::minutes(1)), std::future_status::ready);
+}
+
+TEST(WorkersTest, HearOfManyThatALoopBringsWhileItsTurnGoesOn) {
+  Workers workers(1);
+  workers.start();
+  std::deque<Line> lines;
+  for (size_t i = 0; i < Workers::kAtOnce; i++) lines.emplace_back(workers);
+  std::promise<void> ran;
+  Loop loop(4096);
+  in_a_turn(loop, [&] {
+    for (Line& each : lines)
+      each.strand->add(
+          Kind::input, 0,
+          [&] {
+            if (&each == &lines.back()) ran.set_value();
+          },
+          &loop);
+    EXPECT_EQ(ran.get_future().wait_for(std::chrono::minutes(1)), std::future_status::ready);
+  });
 }
 
 TEST(WorkersTest, FinishDoesNotWaitForACallThatDoesNotReturn) {
