@@ -123,10 +123,9 @@ TEST(ConnectionFailure, OfADescriptorThatCannotBeWatchedEndsTheConnection) {
   };
   Log log;
   Loop loop(4096);
-  loop.any_thread_adopt(
-      std::make_unique<Connection>(std::make_unique<Unwatchable>(), log, SessionSettings{},
-                                   make_ref<Log::Mark>(log)),
-      {});
+  loop.any_thread_adopt(std::make_unique<Connection>(std::make_unique<Unwatchable>(), log,
+                                                     SessionSettings{}, make_ref<Log::Mark>(log)),
+                        {});
   run(loop);
   loop.any_thread_stop(kCloseGoingAway, 0);
   EXPECT_EQ(log.events, (Events{"open", "close 1006"}));

@@ -224,10 +224,10 @@ TEST(ConnectionUnsent, FinishingIsToldToAClientThatEndedFirst) {
     if (waits) each.room = 0;
     each_client.sends(text("hello"));
     each_client.ends();
-    each_loop.any_thread_adopt(std::make_unique<Connection>(
-                                   std::make_unique<HoldingTransport>(each_client, each), each_log,
-                                   SessionSettings{}, make_ref<Log::Mark>(each_log)),
-                               {});
+    each_loop.any_thread_adopt(
+        std::make_unique<Connection>(std::make_unique<HoldingTransport>(each_client, each),
+                                     each_log, SessionSettings{}, make_ref<Log::Mark>(each_log)),
+        {});
     run(each_loop, [&](int turn) {
       if (turn == 10) {
         EXPECT_EQ(each.finished, waits ? 0 : 1);

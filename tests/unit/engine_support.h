@@ -249,8 +249,7 @@ inline std::unique_ptr<Connection> make_connection(Client& client, Log& log,
                                                    uint64_t max_message_bytes = 1 << 20,
                                                    const DeflateParameters& deflate = {}) {
   SessionSettings settings{.max_message_bytes = max_message_bytes, .deflate = deflate};
-  return std::make_unique<Connection>(client.transport(), log, settings,
-                                      make_ref<Log::Mark>(log));
+  return std::make_unique<Connection>(client.transport(), log, settings, make_ref<Log::Mark>(log));
 }
 
 inline void adopt(Loop& loop, Client& client, Log& log, std::string_view early = "") {
