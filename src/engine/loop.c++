@@ -140,7 +140,7 @@ void Loop::call_at_turns_end(AtTurnsEnd& what) {
     at_turns_end_.push_back(&what);
 }
 
-void Loop::end_turn() {
+void Loop::call_those_at_turns_end() {
   for (AtTurnsEnd* each : at_turns_end_) each->on_turns_end();
   at_turns_end_.clear();
 }

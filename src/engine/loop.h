@@ -95,6 +95,10 @@ class Loop {
   void unwatch(Source& source, int descriptor);
   // Calls it, once, when the events of this turn have been dealt with. Throws std::bad_alloc.
   void call_at_turns_end(AtTurnsEnd& what);
+  // Calls them now: before anything that may hold up the turn.
+  void end_turn() {
+    if (!at_turns_end_.empty()) call_those_at_turns_end();
+  }
   // For timers of others than connections, which reserve their place first. Throws std::bad_alloc.
   void reserve_timers(size_t timers);
   void release_timers(size_t timers) { timers_reserved_ -= timers; }
@@ -141,7 +145,7 @@ class Loop {
   bool has_mail();
   void unwatch(void* tag, int descriptor);
   void deliver_mail();
-  void end_turn();
+  void call_those_at_turns_end();
   void begin_stop_if_asked();
   void begin_drain(uint16_t close_code, uint64_t over_ms);
   void bury();

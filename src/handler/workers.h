@@ -42,8 +42,9 @@ class Workers final : private AtTurnsEnd {
 
   // Makes sure that there is a thread. Throws std::system_error if the system has no room for one.
   void start();
-  // Has one of the threads run what waits on the strand, from the end of the loop's turn on at the
-  // latest where the calling thread is in one. Takes no memory. Any thread; after start().
+  // Has one of the threads run what waits on the strand. Where the calling thread is in a turn of a
+  // loop, from the end of that on at the latest, or before a callback runs on the loop. Takes no
+  // memory. Any thread; after start().
   void schedule(std::shared_ptr<Strand> strand, Loop* in_turn = nullptr) noexcept;
   // Waits until nothing is left to run and ends the threads; false if that takes longer. What is
   // scheduled from then on never runs.

@@ -2,6 +2,7 @@
 // becomes of exceptions.
 #include <gtest/gtest.h>
 
+#include <future>
 #include <latch>
 #include <stdexcept>
 
@@ -256,6 +257,27 @@ TEST(HandlerWorkersTest, WhatCameWithTheOpeningHandshakeGoesToThemAtOnce) {
   loop.run_while_connected();
   EXPECT_TRUE(hooked.handler->finish(600'000));
   EXPECT_EQ(hooked.told(), (Events{"open", "message x", "close"}));
+}
+
+TEST(HandlerWorkersTest, DoNotWaitForACallbackThatBlocksTheLoop) {
+  Hooked on_workers(1), on_loop(0);
+  Client one, two;
+  behave(one);
+  behave(two);
+  std::promise<void> ran;
+  on_workers.then = [&](const Event& event) {
+    if (event.callback == "message") ran.set_value();
+  };
+  on_loop.then = [&](const Event& event) {
+    if (event.callback != "message") return;
+    EXPECT_EQ(ran.get_future().wait_for(std::chrono::minutes(1)), std::future_status::ready);
+  };
+  for (Client* each : {&one, &two}) each->sends(text("x") + close_frame(1000));
+  Loop loop(4096);
+  loop.any_thread_adopt(on_workers.connection(one), {});
+  loop.any_thread_adopt(on_loop.connection(two), {});
+  run(loop);
+  EXPECT_TRUE(on_workers.handler->finish(600'000));
 }
 
 TEST(HandlerWorkersTest, ConnectionsDoNotWaitForEachOther) {
