@@ -272,11 +272,15 @@ TEST(HandlerWorkersTest, DoNotWaitForACallbackThatBlocksTheLoop) {
     if (event.callback != "message") return;
     EXPECT_EQ(ran.get_future().wait_for(std::chrono::minutes(1)), std::future_status::ready);
   };
-  for (Client* each : {&one, &two}) each->sends(text("x") + close_frame(1000));
   Loop loop(4096);
   loop.any_thread_adopt(on_workers.connection(one), {});
   loop.any_thread_adopt(on_loop.connection(two), {});
-  run(loop);
+  bool sent = false;
+  run(loop, [&](int) {
+    if (sent || on_workers.told().empty()) return;  // open: the worker is about to sleep
+    sent = true;
+    for (Client* each : {&one, &two}) each->sends(text("x") + close_frame(1000));
+  });
   EXPECT_TRUE(on_workers.handler->finish(600'000));
 }
 
