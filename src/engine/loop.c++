@@ -93,7 +93,7 @@ void Loop::run_while_connected() {
   read_clock();
   spare_buffers_.keep_none();  // one connection is not worth it
   deliver_mail();
-  end_turn();
+  run_deferred();
   while (first_) turn();
 }
 
@@ -130,19 +130,19 @@ void Loop::turn() {
   if (!timers_.empty() && timers_.next_due_ms() <= recent_ms() + kBehind_ms)
     timers_.run(monotonic_ms());
   begin_stop_if_asked();
-  end_turn();
+  run_deferred();
   bury();
   if (measured) measured->turn.add(monotonic_ns() - woke_ns);
 }
 
-void Loop::call_at_turns_end(AtTurnsEnd& what) {
-  if (std::find(at_turns_end_.begin(), at_turns_end_.end(), &what) == at_turns_end_.end())
-    at_turns_end_.push_back(&what);
+void Loop::defer(Deferred& work) {
+  if (std::find(deferred_.begin(), deferred_.end(), &work) == deferred_.end())
+    deferred_.push_back(&work);
 }
 
-void Loop::call_those_at_turns_end() {
-  for (AtTurnsEnd* each : at_turns_end_) each->on_turns_end();
-  at_turns_end_.clear();
+void Loop::run_all_deferred() {
+  for (Deferred* each : deferred_) each->run_deferred();
+  deferred_.clear();
 }
 
 int Loop::wait_ms() {

@@ -36,13 +36,13 @@ class Source {
 };
 
 // What is done once for all that a turn of a loop brings.
-class AtTurnsEnd {
+class Deferred {
  public:
   // On the loop's thread.
-  virtual void on_turns_end() noexcept = 0;
+  virtual void run_deferred() noexcept = 0;
 
  protected:
-  ~AtTurnsEnd() = default;
+  ~Deferred() = default;
 };
 
 class Loop {
@@ -93,11 +93,11 @@ class Loop {
   // does not run on for the sake of a source. False if the system has no room.
   bool watch(Source& source, int descriptor, uint32_t events);
   void unwatch(Source& source, int descriptor);
-  // Calls it, once, when the events of this turn have been dealt with. Throws std::bad_alloc.
-  void call_at_turns_end(AtTurnsEnd& what);
-  // Calls them now: before anything that may hold up the turn.
-  void end_turn() {
-    if (!at_turns_end_.empty()) call_those_at_turns_end();
+  // Runs it, once, when the events of this turn have been dealt with. Throws std::bad_alloc.
+  void defer(Deferred& work);
+  // Runs what was deferred now: before anything that may hold up the turn.
+  void run_deferred() {
+    if (!deferred_.empty()) run_all_deferred();
   }
   // For timers of others than connections, which reserve their place first. Throws std::bad_alloc.
   void reserve_timers(size_t timers);
@@ -145,7 +145,7 @@ class Loop {
   bool has_mail();
   void unwatch(void* tag, int descriptor);
   void deliver_mail();
-  void call_those_at_turns_end();
+  void run_all_deferred();
   void begin_stop_if_asked();
   void begin_drain(uint16_t close_code, uint64_t over_ms);
   void bury();
@@ -232,7 +232,7 @@ class Loop {
   ShortTime since_noted_;
   std::atomic<Endpoint*> serves_ = nullptr;  // whose connection is worked for
   bool serves_many_ = false;
-  std::vector<AtTurnsEnd*> at_turns_end_;
+  std::vector<Deferred*> deferred_;
   int epoll_ = -1, wakeup_ = -1;
   std::span<epoll_event> events_;  // of this turn
   std::atomic<std::thread::id> thread_{};

@@ -339,7 +339,8 @@ void Handler::run_posted(ws_connection& peer, bool on_loop,
 // Marks the thread as being in a callback of the connection, which an exception closes.
 template <class Call>
 void Handler::call(const char* callback, ws_connection& peer, bool on_loop, Call made) noexcept {
-  if (on_loop) peer.connection->loop().end_turn();  // workers of others need not wait if it blocks
+  // Should it block, others' workers need not wait for it.
+  if (on_loop) peer.connection->loop().run_deferred();
   CurrentCall outer = std::exchange(current_call, {&peer, on_loop});
   bool fine = guarded(callback, made);
   current_call = outer;

@@ -80,7 +80,7 @@ void Workers::schedule(std::shared_ptr<Strand> strand, Loop* in_turn) noexcept {
     can_wait = in_turn && ready_ < kAtOnce;
   }
   try {
-    if (can_wait) return in_turn->call_at_turns_end(*this);
+    if (can_wait) return in_turn->defer(*this);
   } catch (const std::bad_alloc&) {
     // It is woken now.
   }

@@ -30,7 +30,7 @@ void worker_insist(Work work) noexcept {
   }
 }
 
-class Workers final : private AtTurnsEnd {
+class Workers final : private Deferred {
  public:
   // So many strands wait for the end of the turn in which a loop brings them, before the pool hears
   // of them: to wake a thread costs more than most work, and one that is faster than the loop would
@@ -57,7 +57,7 @@ class Workers final : private AtTurnsEnd {
   std::shared_ptr<Strand> pop();
   bool wakes_one();
   void wake_one();
-  void on_turns_end() noexcept override { wake_one(); }
+  void run_deferred() noexcept override { wake_one(); }
 
   const unsigned most_;
   std::mutex lock_;
